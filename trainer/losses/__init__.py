@@ -1,0 +1,6 @@
+"""Losses: what each kind weighs (`kinds.py`) and the terms themselves (`terms.py`). Pure: tensors in, tensors out."""
+
+from trainer.losses.kinds import LOSS_KINDS, E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig, MixedLoss
+from trainer.losses.weights import LossWeights
+
+__all__ = ["LOSS_KINDS", "E2EDownstreamLoss", "E2ELoss", "LocalLoss", "LossConfig", "LossWeights", "MixedLoss"]
