@@ -16,7 +16,8 @@ from trainer.metrics import EVAL_METRICS, WINDOW_METRICS, EvalBatch, Sums, add, 
 from trainer.metrics.sparsity import window_sums
 from trainer.models import FrozenModel
 from trainer.models.parts import Linear
-from trainer.sae.bank import Bank, dense_forward
+from trainer.sae.forward import bank_forward
+from trainer.state import BankState
 from trainer.step import BankSpec
 
 Measured = list[dict[str, float | list[float]]]
@@ -57,7 +58,7 @@ def prepare(model: FrozenModel, rows: Rows, *, layers: set[int], batch_rows: int
 @torch.no_grad()
 def evaluate(
     specs: Sequence[BankSpec],
-    banks: Sequence[Bank],
+    states: Sequence[BankState],
     *,
     model: FrozenModel,
     rows: Rows,
@@ -66,37 +67,47 @@ def evaluate(
 ) -> list[Measured]:
     """Metrics over the evaluation rows with the weights as they are, for each bank, without the alive window's."""
     capture = Capture(frozenset(range(min(spec.layer for spec in specs), model.n_layers)), output=True)
-    totals: list[Sums | None] = [None] * len(banks)
+    totals: list[Sums | None] = [None] * len(states)
     for tokens in rows.eval_batches(batch_rows):
         tokens = tokens.to(model.device)
         clean = clean_run(model, tokens, capture)
-        for index, (spec, bank) in enumerate(zip(specs, banks, strict=True)):
-            batch = _bank_batch(spec, bank, clean=clean, tokens=tokens, model=model, prepared=prepared)
+        for index, (spec, state) in enumerate(zip(specs, states, strict=True)):
+            batch = _bank_batch(spec, state, clean=clean, tokens=tokens, model=model, prepared=prepared)
             totals[index] = add(totals[index], batch_sums(batch))
     return [finish(EVAL_METRICS, total) for total in totals if total is not None]
 
 
 @torch.no_grad()
 def alive_window(
-    specs: Sequence[BankSpec], banks: Sequence[Bank], *, model: FrozenModel, rows: Rows, n_tokens: int, batch_rows: int
+    specs: Sequence[BankSpec],
+    states: Sequence[BankState],
+    *,
+    model: FrozenModel,
+    rows: Rows,
+    n_tokens: int,
+    batch_rows: int,
 ) -> list[Measured]:
     """Alive elements and firing densities with frozen weights over the first `n_tokens` training tokens, rounded up
     to whole rows and down to what there is (the paper's second count, discrepancy X8)."""
     n_rows = min(-(-n_tokens // rows.context), rows.n_train_rows)
     capture = Capture(frozenset(spec.layer for spec in specs), output=False)
-    counts = [torch.zeros(bank.n_saes, bank.d_sae, dtype=torch.int64, device=bank.w_enc.device) for bank in banks]
+    counts = [
+        torch.zeros(bank.n_saes, bank.d_sae, dtype=torch.int64, device=bank.w_enc.device)
+        for bank in (state.bank for state in states)
+    ]
     for start in range(0, n_rows, batch_rows):
         tokens = rows.train_rows(start, min(start + batch_rows, n_rows)).to(model.device)
         clean = clean_run(model, tokens, capture)
-        for spec, bank, count in zip(specs, banks, counts, strict=True):
+        for spec, state, count in zip(specs, states, counts, strict=True):
+            bank = state.bank
             x = clean.residuals[spec.layer].flatten(0, 1).to(bank.w_enc.dtype)
-            count += dense_forward(bank, x, compute_dtype=spec.compute_dtype).firing_counts
+            count += bank_forward(bank, x, path=state.switch.path, compute_dtype=spec.compute_dtype).firing_counts
     return [finish(WINDOW_METRICS, window_sums(count.cpu(), n_tokens=n_rows * rows.context)) for count in counts]
 
 
 def _bank_batch(
     spec: BankSpec,
-    bank: Bank,
+    state: BankState,
     *,
     clean: CleanRun,
     tokens: Int[Tensor, "batch pos"],
@@ -104,8 +115,9 @@ def _bank_batch(
     prepared: Prepared,
 ) -> EvalBatch:
     n_rows = tokens.shape[0]
+    bank = state.bank
     x = clean.residuals[spec.layer].to(bank.w_enc.dtype)
-    out = dense_forward(bank, x.flatten(0, 1), compute_dtype=spec.compute_dtype)
+    out = bank_forward(bank, x.flatten(0, 1), path=state.switch.path, compute_dtype=spec.compute_dtype)
     sae_output = rearrange(out.output, "n_saes (batch pos) d_model -> n_saes batch pos d_model", batch=n_rows)
     run = run_above(
         model,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim.adam import adam
@@ -30,8 +29,8 @@ class AdamMoments:
 
 def gradient_norms(gradients: Sequence[Float[Tensor, "n_saes ..."]]) -> Float[Tensor, " n_saes"]:
     """Norm of each SAE's gradient over all its parameters, before clipping."""
-    squares = [reduce(gradient.square(), "n_saes ... -> n_saes", "sum") for gradient in gradients]
-    return torch.stack(squares).sum(0).sqrt()
+    norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def clip_(

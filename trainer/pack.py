@@ -22,6 +22,13 @@ from trainer.step import Stepped, bank_specs, bank_step
 
 
 @dataclass(frozen=True)
+class Stepping:
+    """After every optimizer step: `pack.state` holds `step` whole steps. The moment to stop or to save."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """Curves at one step: `train/...` metrics by trial, of the trials that are still training."""
 
@@ -64,7 +71,7 @@ class Finished:
     results: dict[str, TrialResult]
 
 
-Event = Trained | Evaluated | Diverged | Finished
+Event = Stepping | Trained | Evaluated | Diverged | Finished
 
 
 @dataclass
@@ -104,6 +111,11 @@ class Pack:
         )
 
     @property
+    def trial_ids(self) -> list[list[str]]:
+        """Bank by bank, in the order of their slots."""
+        return [[trial.trial_id for trial in spec.trials] for spec in self.specs]
+
+    @property
     def n_steps(self) -> int:
         return self.trials[0].n_steps
 
@@ -126,6 +138,7 @@ class Pack:
                 yield Trained(step, step * self.tokens_per_step, self._curves(stepped))
             if step in eval_steps and step < self.n_steps:
                 yield self._evaluated()
+            yield Stepping(step)
         yield self._finished()
 
     def _eval_steps(self, every_tokens: int | None) -> set[int]:
@@ -178,9 +191,13 @@ class Pack:
         if self._prepared is None:
             layers = {spec.layer for spec in self.specs}
             self._prepared = prepare(self.model, self.rows, layers=layers, batch_rows=batch_rows)
-        banks = [state.bank for state in self.state.banks]
         measured = evaluate(
-            self.specs, banks, model=self.model, rows=self.rows, prepared=self._prepared, batch_rows=batch_rows
+            self.specs,
+            self.state.banks,
+            model=self.model,
+            rows=self.rows,
+            prepared=self._prepared,
+            batch_rows=batch_rows,
         )
         self.clock.evaluation_s += time.perf_counter() - started
         return measured
@@ -201,7 +218,7 @@ class Pack:
         started = time.perf_counter()
         window = alive_window(
             self.specs,
-            [state.bank for state in self.state.banks],
+            self.state.banks,
             model=self.model,
             rows=self.rows,
             n_tokens=self.trials[0].eval.alive_window_tokens,

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from trainer.optimizer import AdamMoments
 from trainer.sae.bank import Bank
+from trainer.sae.density import DensitySwitch
+from trainer.sae.sparse import switch_for
 
 
 @dataclass
@@ -22,6 +24,8 @@ class BankState:
     """Tokens seen when an element last fired; -1 before it ever did."""
     grad_norm_sum: Float[Tensor, " n_saes"]
     """Sum of gradient norms over the steps that `grad_norm_steps` counts."""
+    switch: DensitySwitch
+    """Whether the bank computes densely or sparsely at the moment, and when that changed."""
     grad_norm_steps: int = 0
 
     @classmethod
@@ -33,6 +37,7 @@ class BankState:
             active=torch.ones(bank.n_saes, dtype=torch.bool, device=device),
             last_fired=torch.full((bank.n_saes, bank.d_sae), -1, dtype=torch.int64, device=device),
             grad_norm_sum=torch.zeros(bank.n_saes, dtype=torch.float64, device=device),
+            switch=switch_for(bank.w_enc),
         )
 
 

@@ -13,7 +13,9 @@ from trainer.config import SAEConfig, TrainConfig, TrialConfig
 from trainer.losses.terms import kl_from_normed, mse_term
 from trainer.models import FrozenModel
 from trainer.optimizer import adam_step_, clip_, gradient_norms
-from trainer.sae.bank import Bank, dense_forward
+from trainer.sae.bank import Bank
+from trainer.sae.density import Path
+from trainer.sae.forward import bank_forward
 from trainer.schedule import lr_factor
 from trainer.state import BankState
 
@@ -107,13 +109,13 @@ class Terms:
     firing_counts: Tensor
 
 
-def loss_terms(spec: BankSpec, bank: Bank, clean: CleanRun, model: FrozenModel) -> Terms:
+def loss_terms(spec: BankSpec, bank: Bank, clean: CleanRun, model: FrozenModel, *, path: Path = "dense") -> Terms:
     """Losses of Braun et al. (equations 2 to 5) of every SAE of the bank on one batch; `loss` carries gradients."""
     dtype = spec.master_dtype
     sae_input = clean.residuals[spec.layer]
     n_rows, d_model = sae_input.shape[0], sae_input.shape[-1]
     x = rearrange(sae_input, "batch pos d_model -> (batch pos) d_model").to(dtype)
-    out = dense_forward(bank, x, compute_dtype=spec.compute_dtype, p=spec.sparsity_p)
+    out = bank_forward(bank, x, path=path, compute_dtype=spec.compute_dtype, p=spec.sparsity_p)
 
     weights = [trial.loss.weights for trial in spec.trials]
 
@@ -185,7 +187,7 @@ def bank_step(
     gradients: list[Tensor] | None = None
     all_terms: list[Terms] = []
     for clean in micro_batches:
-        terms = loss_terms(spec, state.bank, clean, model)
+        terms = loss_terms(spec, state.bank, clean, model, path=state.switch.path)
         parts = torch.autograd.grad(terms.loss.sum() / len(micro_batches), parameters)
         gradients = list(parts) if gradients is None else [a.add_(b) for a, b in zip(gradients, parts, strict=True)]
         all_terms.append(terms)
@@ -200,6 +202,7 @@ def bank_step(
     lr = spec.train.lr * lr_factor(spec.train, step=step, n_steps=spec.n_steps)
     adam_step_(parameters, gradients, list(state.moments.values()), step=step + 1, lr=lr)
 
+    state.switch = state.switch.after(step=step + 1, density=terms.l0[state.active].mean().item() / state.bank.d_sae)
     state.last_fired.masked_fill_(terms.firing_counts > 0, tokens_seen)
     if step >= GRAD_NORM_AFTER * spec.n_steps:
         state.grad_norm_sum += norms

@@ -17,6 +17,7 @@ from trainer.metrics import EVAL_METRICS, METRICS, WINDOW_METRICS, EvalBatch, ad
 from trainer.metrics.sparsity import DENSITY_EDGES, window_sums
 from trainer.models import FrozenModel
 from trainer.sae.bank import Bank
+from trainer.state import BankState
 from trainer.step import BankSpec, bank_specs
 
 
@@ -140,7 +141,7 @@ def bank_and_spec() -> tuple[Bank, BankSpec]:
 def test_an_identity_sae_costs_the_model_nothing(model: FrozenModel, rows: Rows) -> None:
     bank, spec = bank_and_spec()
     prepared = prepare(model, rows, layers={1}, batch_rows=2)
-    ((values,),) = evaluate([spec], [bank], model=model, rows=rows, prepared=prepared, batch_rows=2)
+    ((values,),) = evaluate([spec], [BankState.initial(bank)], model=model, rows=rows, prepared=prepared, batch_rows=2)
     assert values["ce_loss_increase"] == pytest.approx(0.0, abs=1e-12)
     assert values["kl_div_with_sae"] == pytest.approx(0.0, abs=1e-12)
     assert values["explained_variance"] == pytest.approx(1.0)
@@ -167,7 +168,9 @@ def test_an_evaluation_equals_transformers_own_losses_and_does_not_depend_on_its
 
     for batch_rows in (1, 2, 5):
         prepared = prepare(model, rows, layers={1}, batch_rows=batch_rows)
-        ((values,),) = evaluate([spec], [bank], model=model, rows=rows, prepared=prepared, batch_rows=batch_rows)
+        ((values,),) = evaluate(
+            [spec], [BankState.initial(bank)], model=model, rows=rows, prepared=prepared, batch_rows=batch_rows
+        )
         assert values["ce_loss_with_sae"] == pytest.approx(next_token_loss(spliced.logits, tokens), abs=1e-12)
         assert values["ce_loss_without_sae"] == pytest.approx(next_token_loss(clean.logits, tokens), abs=1e-12)
         assert values["l0"] == pytest.approx((c > 0).double().sum(-1).mean().item(), abs=1e-10)
@@ -188,7 +191,7 @@ def test_the_alive_window_is_the_first_training_tokens_in_order(model: FrozenMod
     fired = (seen @ bank.w_enc[0].T + bank.b_enc[0] > 0).any(0).sum().item()
     for batch_rows in (1, 2, 4):
         ((values,),) = alive_window(
-            [spec], [bank], model=model, rows=rows, n_tokens=2 * CONTEXT + 1, batch_rows=batch_rows
+            [spec], [BankState.initial(bank)], model=model, rows=rows, n_tokens=2 * CONTEXT + 1, batch_rows=batch_rows
         )
         assert values["n_alive_elements"] == fired
 
@@ -204,7 +207,7 @@ def test_ablation_is_the_models_loss_on_a_residual_stream_of_zeros(
 ) -> None:
     bank, spec = bank_and_spec()
     prepared = prepare(model, rows, layers={1}, batch_rows=2)
-    ((values,),) = evaluate([spec], [bank], model=model, rows=rows, prepared=prepared, batch_rows=3)
+    ((values,),) = evaluate([spec], [BankState.initial(bank)], model=model, rows=rows, prepared=prepared, batch_rows=3)
     tokens = torch.cat(list(rows.eval_batches(2)))
     handle = hf_model.transformer.h[1].register_forward_pre_hook(lambda _, args: (args[0] * 0, *args[1:]))
     expected = next_token_loss(hf_model(tokens).logits, tokens)

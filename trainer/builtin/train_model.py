@@ -1,11 +1,12 @@
 """How the built-in language model was made: `python -m trainer.builtin.train_model --gensim-wheel WHEEL --to DIR`.
 
-Trains a byte-level BPE and a GPT-2 of 1.75 million parameters on encyclopedic English, one thread, about 80 minutes,
-and writes `config.json`, `model.safetensors` (fp16), `tokenizer.json` and `MODEL_CARD.md` into a folder.
+Trains a byte-level BPE and a GPT-2 of 1.75 million parameters on encyclopedic English, on one thread in about 75
+minutes of its time, and writes `config.json`, `model.safetensors` (fp16), `tokenizer.json` and `MODEL_CARD.md`.
 
 Text: the built-in corpus without its 300 held-out documents (80 % of each batch) and the Wikipedia sample inside
 gensim's wheel (20 %; `pip download --no-deps gensim==4.4.0` fetches it; it is read, never installed), from which
-articles with a held-out document's title are dropped. Matrices inside the blocks are trained by Muon, the rest by AdamW.
+articles with a held-out document's title are dropped. Matrices inside the blocks are trained by Muon, the rest by
+AdamW.
 """
 
 import argparse
@@ -187,17 +188,18 @@ def sha256(path: Path) -> str:
 def model_card(facts: dict[str, object], card_facts: str) -> str:
     return f"""# Model card: the built-in language model
 
-A GPT-2 of {facts["n_parameters"]:,} parameters (6 blocks, width 128, 4 heads, context {CONTEXT}) with its own byte-level BPE of
-{VOCAB_SIZE} tokens, made so that a first sweep needs no download. It writes grammatical encyclopedic English and knows no facts.
-Use it to try the tool and to compare training methods, not for its text.
+A GPT-2 of {facts["n_parameters"]:,} parameters (6 blocks, width 128, 4 heads, context {CONTEXT}) with its own
+byte-level BPE of {VOCAB_SIZE} tokens, made so that a first sweep needs no download. It writes grammatical
+encyclopedic English and knows no facts. Use it to try the tool and to compare training methods, not for its text.
 
-**Held-out loss: {facts["held_out_nats_per_token"]:.4f} nats per token** ({facts["held_out_bits_per_byte"]:.4f} bits per byte) on the
-{facts["n_held_out_documents"]} documents of the corpus that it never saw (weights as shipped, computed in float32).
+**Held-out loss: {facts["held_out_nats_per_token"]:.4f} nats per token**
+({facts["held_out_bits_per_byte"]:.4f} bits per byte) on the {facts["n_held_out_documents"]} documents of the corpus
+that it never saw (weights as shipped, computed in float32).
 
 Made by `python -m trainer.builtin.train_model`. Text: lead sections of English Wikipedia articles as packaged in
-`{REQUIREMENT}`, and the Wikipedia sample in gensim 4.4.0's test data. Wikipedia text is by its contributors, under CC BY-SA 4.0
-(https://creativecommons.org/licenses/by-sa/4.0/). The weights and the tokenizer were trained by this project; none of the text is in
-this repository.
+`{REQUIREMENT}`, and the Wikipedia sample in gensim 4.4.0's test data. Wikipedia text is by its contributors, under
+CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/). The weights and the tokenizer were trained by this
+project; none of the text is in this repository.
 
 ```json
 {card_facts}
@@ -243,7 +245,9 @@ def main() -> None:
     duration_s = time.process_time() - start
 
     args.to.mkdir(parents=True, exist_ok=True)
-    weights = {name: p.detach().half().contiguous() for name, p in model.state_dict().items() if name != "lm_head.weight"}
+    weights = {
+        name: p.detach().half().contiguous() for name, p in model.state_dict().items() if name != "lm_head.weight"
+    }
     save_file(weights, args.to / "model.safetensors", metadata={"format": "pt"})
     config = model_config()
     config.architectures = ["GPT2LMHeadModel"]

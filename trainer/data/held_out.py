@@ -8,8 +8,9 @@ from jaxtyping import Integer
 
 from trainer.config import DataConfig
 from trainer.data.rows import HASH_CHUNK_ROWS, Rows, RowSet
-from trainer.data.store import TokenStore, key_of, read_whole, write_whole
+from trainer.data.store import TokenStore, key_of, read_whole
 from trainer.errors import BadInput
+from trainer.files import write_whole
 from trainer.values import Frozen
 
 
@@ -91,7 +92,7 @@ def _verdict(
         data_hash=train.content_hash(), eval_hash=evaluation.content_hash(), shared_rows=shared(train, evaluation)
     )
     with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        write_whole(path, verdict.model_dump_json())
+        write_whole(path, verdict.model_dump_json().encode())
     return verdict
 
 

@@ -99,7 +99,10 @@ class LocalData:
         if self._files[0].suffix == ".tsv":
             options = {"sep": "\t"}
         names = [str(file) for file in self._files]
-        return datasets.load_dataset(self._reader, data_files=names, split="train", streaming=True, **options)
+        try:
+            return datasets.load_dataset(self._reader, data_files=names, split="train", streaming=True, **options)
+        except StopIteration:  # what its JSON reader makes of empty files
+            raise BadInput(f"{self.label} is empty: it holds no documents") from None
 
 
 def saved_splits(folder: Path) -> dict[str, Path]:

@@ -18,9 +18,10 @@ from trainer.data.held_out import split_rows
 from trainer.data.rows import Rows
 from trainer.data.source import Contents, Source
 from trainer.data.sources import source_for
-from trainer.data.store import SCHEMA, TokenStore, dtype_for, key_of, open_or_make, read_whole, writable, write_whole
+from trainer.data.store import SCHEMA, TokenStore, dtype_for, key_of, open_or_make, read_whole, writable
 from trainer.data.stream import RowBatch, TextEncoder, cut_into_rows, encode_texts, flatten_lists, foreign_token
 from trainer.errors import BadInput
+from trainer.files import write_whole
 
 EVAL_POOL = 20
 """Evaluation rows from a split of their own are drawn from its first `EVAL_POOL * eval_rows` rows."""
@@ -167,7 +168,7 @@ class _Preparer:
         contents = source.look()
         with writable(self._cache):
             note.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(note, contents.model_dump_json(indent=1))
+            write_whole(note, contents.model_dump_json(indent=1).encode())
         return contents
 
     def _text_encoder(self) -> TextEncoder:

@@ -23,6 +23,7 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from trainer.data.stream import RowBatch
 from trainer.errors import EnvironmentProblem
+from trainer.files import sync_folder, write_whole
 from trainer.values import Frozen
 
 T = TypeVar("T", bound=Frozen)
@@ -108,7 +109,7 @@ def open_or_make(
                 beside.mkdir()
                 _write(beside, batches(), made_from=made_from, context=context, dtype=dtype_for(d_vocab))
                 beside.rename(folder)
-                fsync_folder(folder.parent)
+                sync_folder(folder.parent)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
     store = open_store(folder)
@@ -148,7 +149,7 @@ def _write(
         n_documents=n_documents,
         made_from=made_from,
     )
-    write_whole(folder / "manifest.json", manifest.model_dump_json(indent=1))
+    write_whole(folder / "manifest.json", manifest.model_dump_json(indent=1).encode())
 
 
 @contextmanager
@@ -204,26 +205,3 @@ def read_whole(path: Path, kind: type[T]) -> T | None:
         return kind.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside `path`, fsyncs and renames: readers see all of it or none."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    fsync_folder(path.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -154,7 +154,7 @@ def test_a_disk_that_takes_no_more_is_one_message_and_leaves_nothing(tmp_path, m
     def refuse(descriptor):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("trainer.data.store.os.fsync", refuse)
+    monkeypatch.setattr("trainer.files.os.fsync", refuse)
     with pytest.raises(EnvironmentProblem, match=f"{message}.*SAE_FRONTIER_CACHE"):
         make(tmp_path / "s")
     assert [path.name for path in tmp_path.iterdir()] == ["s.lock"]

@@ -1,0 +1,60 @@
+"""Everything that can be wrong with what a sweep needs is found here, before anything is written to the runs folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.prepare import Planned
+from orchestrator.screen import Screen
+from orchestrator.tracking import check_tracking, masked
+from trainer.config import TrialConfig
+from trainer.data import prepare_rows
+from trainer.errors import BadInput, EnvironmentProblem
+
+LARGEST_LOADED_TWICE = 1_000_000_000
+"""Parameters of a model that is loaded here once to see that it can be; larger ones are left to the workers."""
+
+
+def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialConfig]) -> None:
+    """All that could be wrong with what these trials need. Writes to the cache of rows and nowhere else.
+
+    Raises BadInput or EnvironmentProblem.
+    """
+    if planned.options.tracking:
+        screen.phase(f"looking for MLflow at {masked(planned.tracking_uri)}")
+        check_tracking(planned.tracking_uri)
+    screen.phase(f"preparing rows of {planned.sweep.data.dataset}")
+    for config in {config.shares_batches_with: config for config in configs}.values():
+        rows = prepare_rows(
+            config.data,
+            model=config.model,
+            d_vocab=planned.facts.d_vocab,
+            n_context=planned.facts.n_context,
+            progress=screen.preparing,
+        )
+        rows.train_batch(0, config.train.batch_rows)
+    screen.phase(f"loading {planned.sweep.model.name}")
+    _check_model(planned, configs[0])
+
+
+def check_writable(runs: Path) -> None:
+    """Whether run folders can be made there. Makes nothing. Raises BadInput or EnvironmentProblem."""
+    folder = runs.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise BadInput(f"--runs {runs}: {folder} is a file, expected a folder or a place for one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EnvironmentProblem(
+            f"no permission to write in {folder}, where the results would go; choose another place: --runs FOLDER"
+        )
+
+
+def _check_model(planned: Planned, config: TrialConfig) -> None:
+    from orchestrator.held import DTYPES, held_model
+
+    if planned.facts.n_parameters <= LARGEST_LOADED_TWICE:
+        import torch
+
+        dtype = DTYPES[config.train.compute_dtype]
+        held_model(config.model, torch.device("cpu"), dtype)  # pyright: ignore[reportArgumentType]

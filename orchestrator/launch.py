@@ -1,0 +1,128 @@
+"""`python -m orchestrator.launch SWEEP.yaml`: plan a sweep, run what of it is not done, show its frontier.
+
+Options and output only; the work is in `driver.py`. Imports nothing heavy before it has to, so that `--help` is quick.
+"""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.streams import Streams, guarded
+
+if TYPE_CHECKING:
+    from orchestrator.prepare import LaunchOptions
+
+
+class LogFormat(StrEnum):
+    """How progress is told."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def launch(
+    sweep: Annotated[Path, typer.Argument(help="Sweep file, such as sweeps/quickstart.yaml.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the sweep file. Can be repeated."),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Train in this process, without Ray: slower, same numbers, for debuggers.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try trials again that failed before.")] = False,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Packs to run side by side. Default: what this machine has room for.", show_default=False
+        ),
+    ] = None,
+    tracking: Annotated[bool, typer.Option("--tracking/--no-tracking", help="Record the runs in MLflow.")] = True,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result, or the plan, as JSON.")] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")
+    ] = LogFormat.TEXT,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Run a sweep, or what of it is not done yet, and show its frontier.
+
+    The same command again goes on where the last one stopped. Exit codes: 0 all trials are done, 2 bad input,
+    3 some trials failed, 4 something is missing on this machine, 130 or 143 stopped by a signal.
+    """
+
+    def command(streams: Streams) -> int:
+        from orchestrator.prepare import LaunchOptions
+
+        options = LaunchOptions(sweep, tuple(overrides or ()), runs, local, tracking, retry_failed, slots)
+        if dry_run:
+            return _dry_run(options, streams, as_json=as_json)
+        return _launch(options, streams, plain=plain, log_format=log_format, as_json=as_json)
+
+    raise typer.Exit(guarded(command, debug=debug))
+
+
+def _dry_run(options: "LaunchOptions", streams: Streams, *, as_json: bool) -> int:
+    from orchestrator.prepare import described, read_and_plan
+
+    planned = read_and_plan(options, only_look=True)
+    print(planned.plan.to_json() if as_json else described(planned), file=streams.out)
+    return 0
+
+
+def _launch(options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool) -> int:
+    from rich.console import Console
+
+    from orchestrator.driver import launch
+    from orchestrator.files import without_non_finite
+    from orchestrator.records import SweepState
+    from orchestrator.result_text import as_json as result_as_json
+    from orchestrator.result_text import print_result
+    from orchestrator.terminal import choose_screen
+
+    screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
+    try:
+        result, exit_code = launch(options, screen)
+    finally:
+        screen.close()
+    if as_json:
+        summary = without_non_finite(result_as_json(result, exit_code=exit_code))
+        print(json.dumps(summary, indent=1), file=streams.out)
+        return exit_code
+    words = streams.err if log_format is LogFormat.JSON else streams.out
+    go_on = command_to_go_on(options, retry_failed=result.state is SweepState.COMPLETE or options.retry_failed)
+    print_result(result, Console(file=words, width=None if words.isatty() else 100), go_on=go_on)
+    return exit_code
+
+
+def command_to_go_on(options: "LaunchOptions", *, retry_failed: bool = False) -> str:
+    """The command that does what is left."""
+    words = [Path(sys.executable).name, "-m", "orchestrator.launch", str(options.sweep_file)]
+    for override in options.overrides:
+        words += ["--set", override]
+    if options.runs != Path("runs"):
+        words += ["--runs", str(options.runs)]
+    if options.n_slots:
+        words += ["--slots", str(options.n_slots)]
+    flags = {"--local": options.local, "--no-tracking": not options.tracking, "--retry-failed": retry_failed}
+    return shlex.join([*words, *(flag for flag, is_set in flags.items() if is_set)])
+
+
+def main() -> None:
+    """The single command of `python -m orchestrator.launch`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(launch)
+    app(prog_name="python -m orchestrator.launch")
+
+
+if __name__ == "__main__":
+    # Under its importable name, so that other processes find what is defined here.
+    from orchestrator.launch import main as imported_main
+
+    sys.exit(imported_main())

@@ -1,0 +1,220 @@
+"""Watches the run folder of a running sweep from a thread: events, status, the frontier so far, and the screen.
+
+Learns everything from files that workers write, so it sees Ray's workers and this process's alike. Nothing that goes
+wrong here stops the sweep.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Literal
+
+from orchestrator.jobs import now
+from orchestrator.progress import SweepView, look, where
+from orchestrator.records import Event, PackState, PackStatus, Row, RowStatus, SavedPlan, SweepState, SweepStatus
+from orchestrator.run_folder import RunFolder
+from orchestrator.screen import Screen
+from orchestrator.stopping import StopRequest
+from trainer.errors import BadInput
+
+POLL_S = 0.5
+STATUS_EVERY_S = 2.0
+EXPORT_EVERY_S = 10.0
+STOPPING = "stopping after the current step; finished trials are kept; press again to stop now"
+
+
+class Monitor:
+    """One launch's eyes. Start it, run the packs, close it; the last look is taken on closing."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plan: SavedPlan,
+        *,
+        screen: Screen,
+        stop: StopRequest,
+        kept: Iterable[Row],
+        export: Callable[[], None],
+    ) -> None:
+        """`kept`: rows of earlier launches that stay. `export` writes the frontier of the rows so far."""
+        self._folder, self._plan, self._screen, self._export = folder, plan, screen, export
+        self._stop, self._stop_said = stop, False
+        self._started = now()
+        self._clock_s = time.monotonic()
+        self.rows: dict[str, Row] = {row.trial_id: row for row in kept}
+        self._states = dict.fromkeys(plan.packs, PackState.WAITING)
+        self._statuses: dict[str, PackStatus] = {}
+        self._unexported = False
+        self._exported_s = self._status_s = float("-inf")
+        self._troubles: set[str] = set()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # events come from this thread and from the main one
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """A last look, then nothing more."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.look()
+
+    def look(self) -> None:
+        """See what is new in the run folder, now."""
+        self._look(exporting=False)
+
+    def event(
+        self,
+        event: str,
+        message: str,
+        *,
+        level: Literal["info", "warning", "error"] = "info",
+        pack_id: str | None = None,
+        trial_id: str | None = None,
+        **fields: float | str | None,
+    ) -> None:
+        """Something happened: to `events.jsonl` and to the screen."""
+        news = Event(
+            time=now(),
+            level=level,
+            event=event,
+            message=message,
+            pack_id=pack_id,
+            trial_id=trial_id,
+            fields=dict(fields),
+        )
+        with self._lock:
+            with suppress(Exception):
+                self._folder.add_event(news)
+            self._screen.event(news)
+
+    def write_status(self, state: SweepState) -> None:
+        """How the sweep stands, for readers of the folder."""
+        view = self._view()
+        self._folder.write_status(
+            SweepStatus(
+                sweep_id=self._plan.sweep_id,
+                state=state,
+                n_trials=view.n_trials,
+                n_done=view.n_done,
+                n_failed=view.n_failed,
+                n_stopped=view.n_stopped,
+                n_running=view.n_running if state is SweepState.RUNNING else 0,
+                packs=self._states,
+                pid=os.getpid() if state is SweepState.RUNNING else None,
+                host=socket.gethostname() if state is SweepState.RUNNING else None,
+                started_at=self._started,
+                updated_at=now(),
+            )
+        )
+        self._status_s = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._closing.wait(POLL_S):
+            try:
+                self._look(exporting=True)
+            except Exception as trouble:  # a full disk or a torn file: the sweep goes on, and the next look may be fine
+                self._note(trouble)
+
+    def _look(self, *, exporting: bool) -> None:
+        if self._stop.asked and not self._stop_said:
+            self._stop_said = True
+            # Said from here, not by the signal's handler, which may interrupt somebody in the middle of a line.
+            self.event("stop_asked", STOPPING, level="warning")
+        changed = self._new_states()
+        for status in changed:
+            if status.state is PackState.RUNNING:
+                self._say_state(status)
+        for trial_id in self._plan.trials:  # a worker writes rows before it says that it is done
+            if trial_id not in self.rows:
+                self._see_row(trial_id)
+        for status in changed:
+            if status.state is not PackState.RUNNING:
+                self._say_state(status)
+        self._screen.update(self._view())
+        moment = time.monotonic()
+        if exporting and moment - self._status_s >= STATUS_EVERY_S:
+            self.write_status(SweepState.RUNNING)
+        if exporting and self._unexported and moment - self._exported_s >= EXPORT_EVERY_S:
+            self._unexported = False
+            self._export()
+            self._exported_s = time.monotonic()
+
+    def _new_states(self) -> list[PackStatus]:
+        """Statuses of packs that are in another state than at the last look."""
+        changed: list[PackStatus] = []
+        for pack_id, before in self._states.items():
+            status = self._status_of(pack_id)
+            if status is not None:
+                self._statuses[pack_id] = status
+                changed += [status] if status.state is not before else []
+        self._states |= {status.pack_id: status.state for status in changed}
+        return changed
+
+    def _status_of(self, pack_id: str) -> PackStatus | None:
+        """None where there is none of this launch."""
+        try:
+            status = self._folder.pack_status(pack_id)
+        except BadInput:
+            return None
+        return status if status is not None and status.updated_at >= self._started else None
+
+    def _say_state(self, status: PackStatus) -> None:
+        pack_id = status.pack_id
+        trials = [self._plan.trials[trial_id] for trial_id in status.trial_ids if trial_id in self._plan.trials]
+        name = f"pack {pack_id[:6]} ({where(trials)}, {len(trials)} trials)"
+        match status.state:
+            case PackState.RUNNING:
+                self.event("pack_started", f"{name} started", pack_id=pack_id)
+            case PackState.DONE:
+                self.event("pack_done", f"{name} is done", pack_id=pack_id)
+            case PackState.STOPPED:
+                self.event("pack_stopped", f"{name} stopped at step {status.step}", level="warning", pack_id=pack_id)
+            case PackState.FAILED:
+                self.event("pack_failed", f"{name} failed: {status.error}", level="error", pack_id=pack_id)
+            case PackState.WAITING:
+                self.event("pack_waiting", f"{name} starts over: {status.error}", level="warning", pack_id=pack_id)
+
+    def _see_row(self, trial_id: str) -> None:
+        row = self._folder.row(trial_id)
+        if row is None or row.finished_at < self._started:
+            return
+        self.rows[trial_id] = row
+        name = row.config.run_name
+        if row.status is RowStatus.DONE:
+            self._unexported = True
+            l0, ce = _number(row, "l0"), _number(row, "ce_loss_increase")
+            said = "" if l0 is None or ce is None else f": L0 {l0:.4g}, CE increase {ce:.4g}"
+            self.event(
+                "trial_done",
+                f"{name} is done{said}",
+                trial_id=trial_id,
+                pack_id=row.pack_id,
+                l0=l0,
+                ce_loss_increase=ce,
+            )
+        elif row.status is RowStatus.FAILED:
+            self.event(
+                "trial_failed", f"{name} failed: {row.error}", level="error", trial_id=trial_id, pack_id=row.pack_id
+            )
+
+    def _view(self) -> SweepView:
+        ended = {trial_id: row.status for trial_id, row in self.rows.items()}
+        return look(self._plan, self._statuses, ended, elapsed_s=time.monotonic() - self._clock_s)
+
+    def _note(self, trouble: Exception) -> None:
+        """Say each trouble once."""
+        text = str(trouble) or type(trouble).__name__
+        if text not in self._troubles:
+            self._troubles.add(text)
+            self.event("trouble", f"while watching the sweep: {text}", level="warning")
+
+
+def _number(row: Row, metric: str) -> float | None:
+    value = row.metrics.get(metric)
+    return value if isinstance(value, float) else None

@@ -1,0 +1,130 @@
+"""What a launch says at the end: the frontier as tables, what failed, and where everything is. Or the same as JSON."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.finish import Result
+from orchestrator.records import SweepState
+
+MOST_ROWS = 60
+MOST_FAILURES = 20
+_COLUMNS = (
+    ("loss", "loss", "{}"),
+    ("sparsity_coeff", "coefficient", "{:g}"),
+    ("seed", "seed", "{}"),
+    ("l0", "L0", "{:.1f}"),
+    ("ce_loss_increase", "CE increase", "{:.4f}"),
+    ("n_alive_elements", "alive", "{:,}"),
+    ("explained_variance", "expl. var.", "{:.3f}"),
+)
+
+
+def print_result(result: Result, console: Console, *, go_on: str) -> None:
+    """Everything a person wants to know. `go_on`: the command that does what is left."""
+    console.print()
+    _print_front(result, console)
+    _print_failures(result, console)
+    if result.n_done_before:
+        console.print(f"{result.n_done_before} of {result.n_trials} trials were done already")
+    _print_places(result, console)
+    console.print()
+    console.print(_last_line(result), style="bold", highlight=False)
+    if result.state is not SweepState.COMPLETE or result.failures:
+        what = "the rest" if result.state is not SweepState.COMPLETE else "the failed trials again"
+        console.print(f"to run {what}:  {go_on}", highlight=False, soft_wrap=True)
+
+
+def as_json(result: Result, *, exit_code: int) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "sweep_id": result.sweep_id,
+        "state": str(result.state),
+        "exit_code": exit_code,
+        "n_trials": result.n_trials,
+        "n_done": result.n_done,
+        "n_done_before": result.n_done_before,
+        "failed": [{"trial": name, "why": why} for name, why in result.failures],
+        "frontier": [
+            {**line, **{name: str(line[name]) for name in ("started_at", "finished_at")}} for line in result.front
+        ],
+        "files": {path.name: str(path) for path in _places(result).values()},
+        "mlflow": result.mlflow or None,
+    }
+
+
+def _print_front(result: Result, console: Console) -> None:
+    if not result.front:
+        return
+    x, y = result.objectives
+    left = MOST_ROWS
+    for layer, group in groupby(sorted(result.front, key=lambda line: (line["layer"], line["loss"], line[x])), _layer):
+        rows = list(group)
+        if left < len(rows):
+            console.print(f"... and {len(result.front) - MOST_ROWS + left} more in frontier.parquet")
+            break
+        left -= len(rows)
+        console.print(_table(f"Frontier at layer {layer}: {y} against {x}", rows))
+        console.print()
+
+
+def _layer(line: dict[str, Any]) -> int:
+    return line["layer"]
+
+
+def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), header_style="dim"
+    )
+    for name, heading, _ in _COLUMNS:
+        table.add_column(heading, justify="left" if name == "loss" else "right", no_wrap=True)
+    before = None
+    for row in rows:
+        cells = [form.format(row[name]) if row[name] is not None else "-" for name, _, form in _COLUMNS]
+        if row["loss"] == before:
+            cells[0] = ""
+        elif before is not None:
+            table.add_section()
+        before = row["loss"]
+        table.add_row(*cells)
+    return table
+
+
+def _print_failures(result: Result, console: Console) -> None:
+    for name, why in result.failures[:MOST_FAILURES]:
+        console.print(Text.assemble(("failed  ", "red"), f"{name}: {why}"), soft_wrap=True)
+    if len(result.failures) > MOST_FAILURES:
+        console.print(f"... and {len(result.failures) - MOST_FAILURES} more failed, see {result.folder / 'results'}")
+    for name, why in list(result.left_out.items())[:MOST_FAILURES]:
+        console.print(Text.assemble(("not in the table  ", "yellow"), f"{name}: {why}"), soft_wrap=True)
+    if result.failures or result.left_out:
+        console.print()
+
+
+def _places(result: Result) -> dict[str, Path]:
+    places = {"frontier": result.frontier}
+    places |= {f"picture {path.suffix[1:]}": path for path in result.figures}
+    if result.n_done:
+        places["SAEs"] = result.folder / "saes"
+    return places
+
+
+def _print_places(result: Result, console: Console) -> None:
+    # Not as a table: paths and commands are for copying, whatever the width.
+    for label, path in _places(result).items():
+        console.print(f"{label:<13}{path}", highlight=False, soft_wrap=True)
+    for index, line in enumerate(result.mlflow.splitlines()):
+        console.print(f"{'' if index else 'MLflow':<13}{line}", highlight=False, soft_wrap=True)
+
+
+def _last_line(result: Result) -> str:
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    n_left = result.n_trials - result.n_done - len(result.failures)
+    left = f", {n_left} left" if n_left else ""
+    stopped = "stopped: " if result.state is not SweepState.COMPLETE else ""
+    return f"{stopped}{result.n_done} of {result.n_trials} trials are done{failed}{left}"

@@ -1,0 +1,175 @@
+"""The live picture of a sweep in a terminal, drawn by Rich from status values alone. And which screen to use where.
+
+`drawn` is pure: a view in, something to print out. It never learns of Ray, MLflow or the trainer.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Literal, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.progress import PackView, Span, SweepView, short_loss
+from orchestrator.records import Event
+from orchestrator.screen import (
+    Guarded,
+    JsonLines,
+    PlainLines,
+    Screen,
+    counts_text,
+    duration_text,
+    eta_text,
+    preparing_text,
+)
+from trainer.data import Preparing
+
+LogFormat = Literal["text", "json"]
+_STYLES = {"info": "", "warning": "yellow", "error": "red"}
+
+
+def choose_screen(
+    *, err: TextIO, out: TextIO, plain: bool, log_format: LogFormat, environ: Mapping[str, str] = os.environ
+) -> Screen:
+    """JSON lines to `out`; or a live picture on `err` where that is a terminal that can show one; or plain lines."""
+    if log_format == "json":
+        return Guarded(JsonLines(out), PlainLines(err))
+    if plain or not is_live(err, environ):
+        return Guarded(PlainLines(err), PlainLines(sys.__stderr__ or err))
+    return Guarded(LiveScreen(Console(file=err)), PlainLines(err))
+
+
+def is_live(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a picture can be drawn and redrawn there."""
+    return stream.isatty() and environ.get("TERM", "") not in ("", "dumb") and not environ.get("CI")
+
+
+class LiveScreen:
+    """A picture that is redrawn in place and gone at the end; warnings and errors stay above it."""
+
+    def __init__(self, console: Console, *, footer: Mapping[str, str] | None = None) -> None:
+        self._console = console
+        self.footer = dict(footer or {})
+        """Lines below the picture, by label."""
+        self._live = Live(console=console, auto_refresh=True, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def phase(self, text: str) -> None:
+        self._live.update(Spinner("dots", Text(text)))
+
+    def preparing(self, news: Preparing) -> None:
+        self._live.update(drawn_preparing(news))
+
+    def event(self, event: Event) -> None:
+        if event.level != "info":
+            self._console.print(Text(f"{event.level}: {event.message}", style=_STYLES[event.level]))
+
+    def update(self, view: SweepView) -> None:
+        room = max(3, self._console.size.height - 8 - len(self.footer))
+        self._live.update(drawn(view, footer=self.footer, max_rows=room))
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def drawn_preparing(news: Preparing) -> RenderableType:
+    """The making of rows, with a bar where its end is known."""
+    done, total = news.n_documents, news.n_documents_total
+    if news.n_rows_total and not total:
+        done, total = news.n_rows, news.n_rows_total
+    line = Spinner("dots", Text(preparing_text(news)))
+    return Group(line, ProgressBar(total=total, completed=done, width=60)) if total else line
+
+
+def drawn(view: SweepView, *, footer: Mapping[str, str], max_rows: int = 12) -> RenderableType:
+    """The whole picture. `max_rows`: lines for packs, if the terminal is small."""
+    title = Text.assemble(
+        (view.sweep_id, "bold"), f"   {_count(view.n_trials, 'trial')} in {_count(view.n_packs, 'pack')}"
+    )
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(total=1.0, completed=view.fraction, width=40),
+        f"{100 * view.fraction:3.0f} %",
+        f"{duration_text(view.elapsed_s)}, {eta_text(view)}",
+    )
+    parts: list[RenderableType] = [title, bar, _counts(view)]
+    if view.packs:
+        parts += ["", _packs(view, max_rows)]
+    if footer:
+        parts += ["", _footer(footer)]
+    return Group(*parts)
+
+
+def _counts(view: SweepView) -> Text:
+    text = Text(counts_text(view))
+    text.highlight_regex(r"\d+ failed", "red")
+    return text
+
+
+def _packs(view: SweepView, max_rows: int) -> Table:
+    """A row per running pack, and below it one per layer and loss where there is room for them all."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("pack", no_wrap=True)
+    for name in ("trials", "step"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", width=16)
+    for name in ("SAE tok/s", "left", "L0", "CE increase"):
+        table.add_column(name, justify="right", no_wrap=True)
+    with_groups = sum(1 + len(pack.groups) for pack in view.packs) <= max_rows
+    shown = view.packs if len(view.packs) <= max_rows else view.packs[: max_rows - 1]
+    for pack in shown:
+        groups = pack.groups if with_groups and len(pack.groups) > 1 else ()
+        table.add_row(
+            Text(f"{pack.pack_id[:6]}  {pack.where}" if not groups else pack.pack_id[:6]),
+            str(pack.n_trials),
+            f"{pack.step}/{pack.n_steps}",
+            ProgressBar(total=max(1, pack.n_steps), completed=pack.step, width=16),
+            _rate(pack.sae_tokens_per_s),
+            _left(pack),
+            "" if groups else _span_text(pack.l0, ".0f"),
+            "" if groups else _span_text(pack.ce_loss_increase, ".3f"),
+        )
+        for group in groups:
+            table.add_row(
+                Text(f"  L{group.layer} {short_loss(group.loss)}", style="dim"), Text(str(group.n_trials), style="dim"),
+                "", "", "", "", _span_text(group.l0, ".0f"), _span_text(group.ce_loss_increase, ".3f"),
+            )  # fmt: skip
+    if len(shown) < len(view.packs):
+        table.add_row(Text(f"and {len(view.packs) - len(shown)} more packs", style="dim"))
+    return table
+
+
+def _footer(footer: Mapping[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, text in footer.items():
+        table.add_row(Text(label, style="dim"), Text(text, overflow="fold"))
+    return table
+
+
+def _left(pack: PackView) -> str:
+    if pack.n_steps and pack.step >= pack.n_steps:
+        return "measuring"
+    return "" if pack.eta_s is None else duration_text(pack.eta_s)
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    if tokens_per_s is None:
+        return ""
+    return f"{tokens_per_s / 1000:,.0f}k" if tokens_per_s >= 10_000 else f"{tokens_per_s:,.0f}"
+
+
+def _span_text(span: Span | None, form: str) -> str:
+    """Lowest to highest."""
+    if span is None:
+        return "-"
+    low, high = (format(value, form) for value in span)
+    return low if low == high else f"{low} to {high}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
