@@ -28,7 +28,7 @@ from orchestrator.run import Outcomes, run_here, run_on_ray
 from orchestrator.screen import Screen
 from orchestrator.stopping import StopRequest, signals_handled
 from orchestrator.streams import console_goes_to
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import Tracker, experiment_link, mlflow_ui_command
 
 
 class Launched(NamedTuple):
@@ -92,7 +92,9 @@ def _run(planned: Planned, stop: StopRequest, screen: Screen) -> Launched:
         "sweep_started", _start_text(planned, kept, jobs), n_trials=len(planned.plan.trials), n_kept=len(kept)
     )
     monitor.write_status(SweepState.RUNNING)
-    tracking = _Tracking(planned)
+    screen.note("results", str(folder.path))
+    screen.note("Ctrl-C", "stops after the current step and keeps what is done")
+    tracking = _Tracking(planned, screen)
     outcomes, cut_off = _run_packs(planned, jobs, stop=stop, monitor=monitor, screen=screen, tracking=tracking)
     result = _finish(planned, outcomes, monitor, screen, tracking, n_kept=len(kept), cut_off=cut_off)
     stop.clear_file()
@@ -102,8 +104,8 @@ def _run(planned: Planned, stop: StopRequest, screen: Screen) -> Launched:
 class _Tracking:
     """MLflow runs, if they are wanted: made while Ray starts."""
 
-    def __init__(self, planned: Planned) -> None:
-        self._planned = planned
+    def __init__(self, planned: Planned, screen: Screen) -> None:
+        self._planned, self._screen = planned, screen
         self.tracker: Tracker | None = None
 
     def load(self) -> None:
@@ -113,6 +115,10 @@ class _Tracking:
     def start(self) -> None:
         if self._planned.options.tracking:
             self.tracker = start_tracking(self._planned)
+            if runs := self._planned.folder.mlflow_runs():
+                where = mlflow_ui_command(self._planned.tracking_uri)
+                link = experiment_link(self._planned.tracking_uri, runs.experiment_id)
+                self._screen.note("MLflow", where or link)
 
 
 def _run_packs(

@@ -30,6 +30,10 @@ class Screen(Protocol):
         """How far the making of rows is."""
         ...
 
+    def note(self, label: str, text: str) -> None:
+        """Something to keep in view, such as where the results will be."""
+        ...
+
     def event(self, event: Event) -> None: ...
 
     def update(self, view: SweepView) -> None:
@@ -54,6 +58,9 @@ class PlainLines:
             self._say(f"{news.label}: {news.n_rows:,} rows of {news.n_documents:,} documents")
         elif time.monotonic() - self._said_s >= self._heartbeat_s:
             self._say(preparing_text(news))
+
+    def note(self, label: str, text: str) -> None:
+        self._say(f"{label}: {text}")
 
     def event(self, event: Event) -> None:
         self._say(event.message if event.level == "info" else f"{event.level}: {event.message}")
@@ -86,6 +93,9 @@ class JsonLines:
     def preparing(self, news: Preparing) -> None:
         if news.state == "done":
             self._say("rows_prepared", preparing_text(news), n_rows=news.n_rows, n_documents=news.n_documents)
+
+    def note(self, label: str, text: str) -> None:
+        self._say("note", f"{label}: {text}")
 
     def event(self, event: Event) -> None:
         self._say(
@@ -126,6 +136,8 @@ class Nobody:
 
     def preparing(self, news: Preparing) -> None: ...
 
+    def note(self, label: str, text: str) -> None: ...
+
     def event(self, event: Event) -> None: ...
 
     def update(self, view: SweepView) -> None: ...
@@ -145,6 +157,9 @@ class Guarded:
 
     def preparing(self, news: Preparing) -> None:
         self._tell(lambda screen: screen.preparing(news))
+
+    def note(self, label: str, text: str) -> None:
+        self._tell(lambda screen: screen.note(label, text))
 
     def event(self, event: Event) -> None:
         self._tell(lambda screen: screen.event(event))

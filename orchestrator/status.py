@@ -99,7 +99,7 @@ def _show(folder: "RunFolder", streams: Streams, *, as_json: bool) -> int:
         print(json.dumps(without_non_finite(value), indent=1), file=streams.out)
     else:
         console = Console(file=streams.out, width=None if streams.out.isatty() else 100)
-        console.print(drawn(view, footer={"state": state, "folder": str(folder.path)}, max_rows=1000))
+        console.print(drawn(view, notes={"state": state, "folder": str(folder.path)}, max_rows=1000))
     return 0
 
 

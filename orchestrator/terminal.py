@@ -52,12 +52,21 @@ def is_live(stream: TextIO, environ: Mapping[str, str]) -> bool:
 class LiveScreen:
     """A picture that is redrawn in place and gone at the end; warnings and errors stay above it."""
 
-    def __init__(self, console: Console, *, footer: Mapping[str, str] | None = None) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self.footer = dict(footer or {})
-        """Lines below the picture, by label."""
-        self._live = Live(console=console, auto_refresh=True, refresh_per_second=4, transient=True)
+        self._notes: dict[str, str] = {}
+        self._live = Live(
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            # What others print is not ours to show: Ray's words are on their way to a file.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._live.start()
+
+    def note(self, label: str, text: str) -> None:
+        self._notes[label] = text
 
     def phase(self, text: str) -> None:
         self._live.update(Spinner("dots", Text(text)))
@@ -70,8 +79,8 @@ class LiveScreen:
             self._console.print(Text(f"{event.level}: {event.message}", style=_STYLES[event.level]))
 
     def update(self, view: SweepView) -> None:
-        room = max(3, self._console.size.height - 8 - len(self.footer))
-        self._live.update(drawn(view, footer=self.footer, max_rows=room))
+        room = max(3, self._console.size.height - 8 - len(self._notes))
+        self._live.update(drawn(view, notes=self._notes, max_rows=room))
 
     def close(self) -> None:
         self._live.stop()
@@ -86,7 +95,7 @@ def drawn_preparing(news: Preparing) -> RenderableType:
     return Group(line, ProgressBar(total=total, completed=done, width=60)) if total else line
 
 
-def drawn(view: SweepView, *, footer: Mapping[str, str], max_rows: int = 12) -> RenderableType:
+def drawn(view: SweepView, *, notes: Mapping[str, str], max_rows: int = 12) -> RenderableType:
     """The whole picture. `max_rows`: lines for packs, if the terminal is small."""
     title = Text.assemble(
         (view.sweep_id, "bold"), f"   {_count(view.n_trials, 'trial')} in {_count(view.n_packs, 'pack')}"
@@ -100,8 +109,8 @@ def drawn(view: SweepView, *, footer: Mapping[str, str], max_rows: int = 12) -> 
     parts: list[RenderableType] = [title, bar, _counts(view)]
     if view.packs:
         parts += ["", _packs(view, max_rows)]
-    if footer:
-        parts += ["", _footer(footer)]
+    if notes:
+        parts += ["", _notes(notes)]
     return Group(*parts)
 
 
@@ -144,10 +153,10 @@ def _packs(view: SweepView, max_rows: int) -> Table:
     return table
 
 
-def _footer(footer: Mapping[str, str]) -> Table:
+def _notes(notes: Mapping[str, str]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for label, text in footer.items():
-        table.add_row(Text(label, style="dim"), Text(text, overflow="fold"))
+    for label, text in notes.items():
+        table.add_row(Text(label, style="dim"), Text(text, overflow="ellipsis", no_wrap=True))
     return table
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.held import forget
+from orchestrator.jobs import PackJob, PackOutcome
 from orchestrator.records import PackState, RowStatus, SweepState
 from orchestrator.run_folder import RunFolder
 from tests.tiny import ROOT, Bench, finished, save_text, science
@@ -141,6 +142,21 @@ def test_a_failed_trial_gives_3_and_says_why(bench: Bench):
     assert "4 of 8 trials are done, 4 failed" in ran.stdout
     assert "failed  L0-e2e-c0.1-s0: diverged at step" in ran.stdout
     assert "--retry-failed" in ran.stdout
+
+
+def test_trials_whose_workers_died_are_failed_rows(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    def nobody_comes_back(jobs: list[PackJob], **_: object) -> dict[str, PackOutcome]:
+        return {
+            job.pack_id: PackOutcome(pack_id=job.pack_id, state=PackState.FAILED, error="its worker died")
+            for job in jobs
+        }
+
+    monkeypatch.setattr("orchestrator.driver.run_here", nobody_comes_back)
+    ran = launch(bench)
+    assert ran.exit_code == 3
+    assert "0 of 8 trials are done, 8 failed" in ran.stdout
+    assert "failed  L1-local-c1-s0: its worker died" in ran.stdout
+    assert set(rows_of(bench).values()) == {RowStatus.FAILED}
 
 
 def test_failed_trials_are_tried_again_only_when_asked(bench: Bench):

@@ -48,7 +48,7 @@ def a_view(*statuses: PackStatus, ended: dict[str, RowStatus] | None = None) -> 
 
 def printed(view: SweepView, *, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(drawn(view, footer={"MLflow": "somewhere"}))
+    console.print(drawn(view, notes={"MLflow": "somewhere"}))
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -69,6 +69,9 @@ class Broken:
         raise OSError("the terminal is gone")
 
     def preparing(self, news: Preparing) -> None:
+        raise OSError("the terminal is gone")
+
+    def note(self, label: str, text: str) -> None:
         raise OSError("the terminal is gone")
 
     def event(self, event: Event) -> None:
@@ -204,12 +207,14 @@ def test_a_live_picture_leaves_errors_above_and_is_gone_at_the_end():
     screen = LiveScreen(console)
     screen.phase("reading a sweep")
     screen.preparing(Preparing("making", "split 'train' of x", 10, 100, 7, None))
+    screen.note("MLflow", "somewhere")
     screen.update(a_view(a_status()))
     screen.event(an_event("a trial failed", level="error"))
     screen.event(an_event("a trial is done"))
     screen.close()
     file = console.file
     assert isinstance(file, io.StringIO)
+    assert "somewhere" in file.getvalue()
     assert "error: a trial failed" in file.getvalue()
     assert "a trial is done" not in file.getvalue()
 
