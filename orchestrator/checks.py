@@ -1,6 +1,7 @@
 """Everything that can be wrong with what a sweep needs is found here, before anything is written to the runs folder."""
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,23 @@ LARGEST_LOADED_TWICE = 1_000_000_000
 """Parameters of a model that is loaded here once to see that it can be; larger ones are left to the workers."""
 
 
+def check_ray_address(address: str) -> None:
+    """Whether somebody listens at `host:port` or `ray://host:port`: Ray itself would try for minutes.
+
+    Says nothing about other kinds of addresses, such as `auto`. Raises EnvironmentProblem.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as problem:
+        raise EnvironmentProblem(
+            f"no answer from the Ray cluster at RAY_ADDRESS={address} ({problem}). Is it running? Unset RAY_ADDRESS to "
+            "run on this machine alone"
+        ) from None
+
+
 def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialConfig]) -> None:
     """All that could be wrong with what these trials need. Writes to the cache of rows and nowhere else.
 
@@ -23,6 +41,8 @@ def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialCo
     if planned.options.tracking:
         screen.phase(f"looking for MLflow at {masked(planned.tracking_uri)}")
         check_tracking(planned.tracking_uri)
+    if not planned.options.local and (address := os.environ.get("RAY_ADDRESS", "")):
+        check_ray_address(address)
     screen.phase(f"preparing rows of {planned.sweep.data.dataset}")
     for config in {config.shares_batches_with: config for config in configs}.values():
         rows = prepare_rows(

@@ -131,7 +131,9 @@ def _run_packs(
     tracking: _Tracking,
 ) -> tuple[Outcomes, bool]:
     """Outcomes by pack, and whether packs were cut off by a second signal."""
-    screen.phase("starting MLflow" if planned.options.local else "starting Ray and MLflow")
+    starts = {"Ray": not planned.options.local and bool(jobs), "MLflow": planned.options.tracking}
+    if any(starts.values()):
+        screen.phase(f"starting {' and '.join(name for name, is_wanted in starts.items() if is_wanted)}")
     tracking.load()
     if planned.options.local or not jobs:
         tracking.start()

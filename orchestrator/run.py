@@ -6,6 +6,7 @@ to import, so it is imported inside functions.
 
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -135,9 +136,11 @@ def _trial_name(trial: Any) -> str:
 
 
 def _why_it_died(error: BaseException | None) -> str:
+    """The last error that Ray's text names, else its last line."""
     lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    reason = lines[-1][:300] if lines else "no reason known"
-    return f"its worker died {ATTEMPTS} times. Ray's last word: {reason}"
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit): ", line)]
+    reason = (named or lines or ["no reason known"])[-1][:300]
+    return f"its worker died {ATTEMPTS} times: {reason}"
 
 
 def _import_ray() -> None:
@@ -170,8 +173,9 @@ def _cluster(folder: Path, stop: StopRequest) -> Generator[None]:
                 )
         except (ConnectionError, RuntimeError, OSError, ValueError) as problem:
             where = f"the Ray cluster at {os.environ['RAY_ADDRESS']}" if remote else "Ray"
+            token = " If it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH." if remote else ""
             raise EnvironmentProblem(
-                f"{where} cannot be used: {_first_line(problem)}. Ray's words are in {folder / 'ray'}. "
+                f"{where} cannot be used: {_first_line(problem)}.{token} Ray's words are in {folder / 'ray'}. "
                 "Try --local, which trains in this process without Ray"
             ) from problem
         stop.install()

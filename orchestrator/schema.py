@@ -172,7 +172,7 @@ RUN_COLUMNS = (
     Column("torch_version", _text, "Version of PyTorch."),
     Column("code_version", _text, "Version of this program."),
     Column("git_commit", _text, "Commit of this program, where it ran from a checkout.", nullable=True),
-    Column("data_hash", _text, "Hash of what defines the token rows."),
+    Column("data_hash", _text, "Hash of the training rows' tokens."),
     Column("eval_hash", _text, "Hash of the held-out rows. Compare metrics only where it is equal."),
     Column("config_json", _text, "The whole config."),
 )

@@ -287,6 +287,17 @@ def test_an_mlflow_that_does_not_answer_is_found_before_anything_is_made(bench: 
     assert not bench.runs.exists()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_a_ray_cluster_that_does_not_answer_is_found_before_anything_is_made(
+    bench: Bench, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    ran = CliRunner().invoke(app, ["launch", *bench.arguments("--no-tracking", "--plain")])
+    assert ran.exit_code == 4
+    assert f"RAY_ADDRESS={address}" in ran.stderr
+    assert not bench.runs.exists()
+
+
 def test_no_permission_to_write_is_found_before_anything_is_made(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != bench.folder and real(path, mode))
