@@ -136,7 +136,7 @@ def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figur
     """Everything that is said at the end, from the run folder."""
     folder = planned.folder
     rows = [row for trial in planned.plan.trials if (row := folder.row(trial.trial_id)) is not None]
-    names = {trial.trial_id: trial.run_name for trial in planned.plan.trials}
+    names = planned.saved.run_names
     objective = planned.sweep.frontier.planes[0]
     table: list[dict[str, Any]] = read_frontier(folder.frontier).to_pylist()
     runs = folder.mlflow_runs() if planned.options.tracking else None
@@ -161,6 +161,7 @@ def _missing_row(planned: Planned, trial_id: str, pack_id: str, status: RowStatu
     moment = now()
     return Row(
         trial_id=trial_id,
+        run_name=planned.saved.run_names[trial_id],
         pack_id=pack_id,
         status=status,
         error=error,

@@ -109,7 +109,7 @@ def _line(row: Row, sweep_id: str, runs: MLflowRuns | None) -> Line:
         "sweep_id": sweep_id,
         "trial_id": row.trial_id,
         "pack_id": row.pack_id,
-        "run_name": config.run_name,
+        "run_name": row.run_name,
         "mlflow_experiment_id": runs.experiment_id if runs else None,
         "mlflow_run_id": runs.trials.get(row.trial_id) if runs else None,
         "model": config.model.name,

@@ -185,7 +185,7 @@ class Monitor:
         if row is None or row.finished_at < self._started:
             return
         self.rows[trial_id] = row
-        name = row.config.run_name
+        name = row.run_name
         if row.status is RowStatus.DONE:
             self._unexported = True
             l0, ce = _number(row, "l0"), _number(row, "ce_loss_increase")

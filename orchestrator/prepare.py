@@ -56,6 +56,7 @@ class Planned:
         return SavedPlan(
             sweep_id=self.plan.sweep_id,
             trials={trial.trial_id: trial.config for trial in self.plan.trials},
+            run_names={trial.trial_id: trial.run_name for trial in self.plan.trials},
             packs={pack.pack_id: list(pack.trial_ids) for pack in self.plan.packs},
         )
 

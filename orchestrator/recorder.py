@@ -32,11 +32,13 @@ class PackRecorder:
         job: PackJob,
         trials: Mapping[str, TrialConfig],
         *,
+        run_names: Mapping[str, str],
         folder: RunFolder,
         logger: TrialLogger,
         versions: Versions,
     ) -> None:
         self._job, self._trials, self._folder, self._logger = job, trials, folder, logger
+        self._run_names = run_names
         self._versions = versions
         self._started = now()
         self._open = dict.fromkeys(trials)  # trials without a row, in order
@@ -99,7 +101,7 @@ class PackRecorder:
 
     def failed(self, trial_id: str, why: str) -> None:
         """The trial has no result and never will have, run as it is."""
-        self.say(f"{self._trials[trial_id].run_name} failed: {why}")
+        self.say(f"{self._run_names[trial_id]} failed: {why}")
         self._end(trial_id, RowStatus.FAILED, error=why)
 
     def stopped(self, trial_id: str, why: str) -> None:
@@ -151,6 +153,7 @@ class PackRecorder:
         """Write the row, then tell MLflow."""
         row = Row(
             trial_id=trial_id,
+            run_name=self._run_names[trial_id],
             pack_id=self._job.pack_id,
             status=status,
             error=error,

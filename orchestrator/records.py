@@ -88,6 +88,8 @@ class Row(Frozen):
 
     schema_version: Literal[1] = 1
     trial_id: TrialId
+    run_name: str
+    """For people; unique in its sweep."""
     pack_id: PackId
     status: RowStatus
     error: str | None = None
@@ -182,6 +184,7 @@ class SavedPlan(Frozen):
     schema_version: Literal[1] = 1
     sweep_id: SweepId
     trials: dict[TrialId, TrialConfig]
+    run_names: dict[TrialId, str]
     packs: dict[PackId, list[TrialId]]
 
     @model_validator(mode="after")
@@ -189,6 +192,8 @@ class SavedPlan(Frozen):
         for trial_id, config in self.trials.items():
             if config.trial_id != trial_id:
                 raise ValueError(f"trial {trial_id} has a config whose trial_id is {config.trial_id}")
+        if self.run_names.keys() != self.trials.keys():
+            raise ValueError("each trial has to have a name")
         packed = sorted(trial_id for trial_ids in self.packs.values() for trial_id in trial_ids)
         if packed != sorted(self.trials):
             raise ValueError("each trial has to be in exactly one pack")

@@ -52,7 +52,14 @@ def run_pack_here(job: PackJob, *, stop: Stop, logger: TrialLogger | None = None
         return PackOutcome(pack_id=job.pack_id, state=PackState.DONE)
     device = device_for(job.gpus)
     logger = logger or _logger(folder, job)
-    recorder = PackRecorder(job, trials, folder=folder, logger=logger, versions=versions_on(device_name(device)))
+    recorder = PackRecorder(
+        job,
+        trials,
+        run_names=plan.run_names,
+        folder=folder,
+        logger=logger,
+        versions=versions_on(device_name(device)),
+    )
     error = None
     try:
         if stop():

@@ -43,6 +43,7 @@ def a_row(
     measured = {"l0": l0, "ce_loss_increase": ce, "n_alive_elements": alive}
     return Row(
         trial_id=config.trial_id,
+        run_name=config.run_name,
         pack_id="p000",
         status=status,
         error=error,

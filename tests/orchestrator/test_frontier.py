@@ -190,3 +190,9 @@ def test_objectives_that_make_no_sense_are_refused_in_words(
         check_objectives([Objective(*pair) for pair in objectives], reference)
     assert said in str(caught.value)
     assert "Expected metrics among l0, ce_loss_increase" in str(caught.value)
+
+
+def test_a_trial_is_shown_under_the_name_it_has_in_its_sweep() -> None:
+    """Not under its config's, which other trials of the sweep may share."""
+    row = a_row().model_copy(update={"run_name": "L4-local-c1-s0-lr0.001"})
+    assert frontier_table([row], sweep_id="s").column("run_name").to_pylist() == ["L4-local-c1-s0-lr0.001"]

@@ -37,7 +37,12 @@ def folder(tmp_path: Path) -> RunFolder:
 def a_plan() -> SavedPlan:
     trials = [a_config(seed=0), a_config(seed=1), a_config(seed=2)]
     packs = {"p000": [trials[0].trial_id, trials[2].trial_id], "p001": [trials[1].trial_id]}
-    return SavedPlan(sweep_id="quickstart-0123abcd", trials={t.trial_id: t for t in trials}, packs=packs)
+    return SavedPlan(
+        sweep_id="quickstart-0123abcd",
+        trials={t.trial_id: t for t in trials},
+        run_names={t.trial_id: t.run_name for t in trials},
+        packs=packs,
+    )
 
 
 def a_point(step: int) -> CurvePoint:

@@ -21,6 +21,7 @@ TRIALS = [
 PLAN = SavedPlan(
     sweep_id="demo-12345678",
     trials={trial.trial_id: trial for trial in TRIALS},
+    run_names={trial.trial_id: trial.run_name for trial in TRIALS},
     packs={"aaaaaaaaaaaa": [t.trial_id for t in TRIALS[:4]], "bbbbbbbbbbbb": [t.trial_id for t in TRIALS[4:]]},
 )
 N_STEPS = TRIALS[0].n_steps
