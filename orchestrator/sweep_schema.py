@@ -126,7 +126,7 @@ class Field:
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
-        annotated = Annotated[self.annotation, *self.metadata] if self.metadata else self.annotation
+        annotated: Any = Annotated[self.annotation, *self.metadata] if self.metadata else self.annotation
         return TypeAdapter(annotated, config=ConfigDict(strict=True))
 
     def check(self, value: Tree) -> Any:

@@ -212,7 +212,7 @@ project; none of the text is in this repository.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gensim-wheel", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True, help="folder for the four files")
     parser.add_argument("--steps", type=int, default=6000)
