@@ -1,9 +1,9 @@
 """What a plan will cost: FLOPs, bytes, and a range of hours. Pure arithmetic on configs and the model's shape.
 
 Forward multiply-adds count as 2 FLOPs. With d = d_model and m = d_sae, a token of a trial costs its share of the
-pack's one clean run; dense SAE products forward and back (10 d m: encoder and decoder forward, gradients of both and
-of the latents; none flows on into the frozen model below); and, for losses that look past the SAE, the blocks above
-it forward and back to their input.
+pack's one clean run; the SAE forward and back (4 d m: the encoder's dense product, and about as much again for all that
+only positive latents need, docs/decisions/0005-sparse-latents.md); and, for losses that look past the SAE, the blocks
+above it forward and back to their input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 from orchestrator.planned import Pack
 from trainer.config import TrialConfig
 
-DENSE_SAE = 10
-"""Products of d_model by d_sae per trained token, in FLOPs; the floor is `SPARSE_SAE`: the encoder's alone."""
-SPARSE_SAE = 2
+TRAINED_SAE = 4
+"""Products of d_model by d_sae per trained token, in FLOPs; the floor is `ENCODER`: the dense product alone."""
+ENCODER = 2
 FORWARD_SAE = 4
 TOKENS_AT_ONCE = 2048
 """Tokens whose activations are held at the same time; larger batches are cut into parts."""
@@ -130,8 +130,8 @@ def pack_cost(pack_id: str, trials: Sequence[TrialConfig], shape: Shape) -> Pack
         sae_tokens=tokens * len(trials),
         train_flops=tokens * (clean + sum(own_flops(trial, shape) for trial in trials)),
         eval_flops=eval_tokens * (whole + sum(eval_flops(trial, shape) for trial in trials))
-        + window * (below + sum(SPARSE_SAE * _dm(trial, shape) for trial in trials)),
-        floor_flops=tokens * (clean + sum(own_flops(trial, shape, sae=SPARSE_SAE) for trial in trials)),
+        + window * (below + sum(ENCODER * _dm(trial, shape) for trial in trials)),
+        floor_flops=tokens * (clean + sum(own_flops(trial, shape, sae=ENCODER) for trial in trials)),
         memory_bytes=shared_bytes(trials[0], shape) + sum(own_bytes(trial, shape) for trial in trials),
     )
 
@@ -145,7 +145,7 @@ def clean_flops(trial: TrialConfig, shape: Shape) -> float:
     return n_blocks * shape.block(trial.data.context)
 
 
-def own_flops(trial: TrialConfig, shape: Shape, *, sae: int = DENSE_SAE) -> float:
+def own_flops(trial: TrialConfig, shape: Shape, *, sae: int = TRAINED_SAE) -> float:
     """Per token, of what a trial does not share: its SAE, and the model above it forward and back."""
     weights = trial.loss.weights
     above = 0.0
@@ -165,7 +165,7 @@ def eval_flops(trial: TrialConfig, shape: Shape) -> float:
 def trial_flops(trial: TrialConfig, shape: Shape) -> float:
     """What a trial adds to its pack. Packs are balanced by it."""
     eval_tokens = trial.data.eval_rows * trial.data.context
-    window = trial.eval.alive_window_tokens * SPARSE_SAE * _dm(trial, shape)
+    window = trial.eval.alive_window_tokens * ENCODER * _dm(trial, shape)
     train = trial.n_steps * trial.tokens_per_step * own_flops(trial, shape)
     return train + eval_tokens * eval_flops(trial, shape) + window
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cost import DENSE_SAE, SPARSE_SAE, Shape, clean_flops, own_flops, pack_cost, plan_cost
+from orchestrator.cost import ENCODER, TRAINED_SAE, Shape, clean_flops, own_flops, pack_cost, plan_cost
 from orchestrator.plan import plan
 from orchestrator.plan_text import plan_text
 from tests.orchestrator.sweeps import SHAPES, SWEEPS, small_sweep
@@ -33,7 +33,7 @@ def test_the_floor_of_eight_saes_before_block_6_of_gpt2_is_the_known_one(
     loss: LossConfig, expected_mflop: float
 ) -> None:
     trial = gpt2_trial(loss)
-    per_token = clean_flops(trial, GPT2) / 8 + own_flops(trial, GPT2, sae=SPARSE_SAE)
+    per_token = clean_flops(trial, GPT2) / 8 + own_flops(trial, GPT2, sae=ENCODER)
     assert per_token / 1e6 == pytest.approx(expected_mflop, rel=0.02)
 
 
@@ -60,9 +60,9 @@ def test_a_pack_pays_for_its_clean_run_once() -> None:
     assert one.memory_bytes < three.memory_bytes < 3 * one.memory_bytes
 
 
-def test_dense_products_cost_what_they_multiply() -> None:
+def test_a_local_sae_costs_its_own_products_only() -> None:
     local = gpt2_trial(LocalLoss(sparsity_coeff=1))
-    assert own_flops(local, GPT2) == DENSE_SAE * 768 * 46_080
+    assert own_flops(local, GPT2) == TRAINED_SAE * 768 * 46_080
 
 
 def test_more_slots_take_less_time_down_to_the_dearest_pack(tmp_path: Path) -> None:
