@@ -48,7 +48,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Diverged:
-    """A trial whose loss or gradient stopped being finite: it was not moved, and trains no further."""
+    """A trial whose loss or gradient stopped being finite: its gradient is dropped and it trains no further."""
 
     step: int
     trial_id: str

@@ -181,7 +181,8 @@ def bank_step(
 ) -> Stepped:
     """Optimizer step number `step` (the first is 0) of every SAE of a bank, in place.
 
-    An SAE whose loss or gradient is not finite is not moved: it is marked in `state.active` and reported.
+    An SAE whose loss or gradient is not finite is marked in `state.active` and reported; from then on its gradients
+    are zero and nothing more is said of it.
     """
     parameters = list(state.bank.parameters.values())
     gradients: list[Tensor] | None = None

@@ -1,5 +1,7 @@
 """Losses and gradients equal formulas written here from the paper, in float64, on transformers' own model."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from einops import rearrange
@@ -28,6 +30,26 @@ LOSSES = [
 ]
 
 
+class Weights(NamedTuple):
+    """What the paper and its appendix D put before each term; not read from our code."""
+
+    local: float
+    kl: float
+    downstream: float
+
+
+def paper_weights(loss: LossConfig) -> Weights:
+    match loss:
+        case LocalLoss():
+            return Weights(local=1.0, kl=0.0, downstream=0.0)
+        case E2ELoss():
+            return Weights(local=0.0, kl=1.0, downstream=0.0)
+        case E2EDownstreamLoss():
+            return Weights(local=0.0, kl=0.5, downstream=loss.downstream_coeff)
+        case MixedLoss():
+            return Weights(local=loss.local_coeff, kl=loss.kl_coeff, downstream=loss.downstream_coeff)
+
+
 def tokens_of(seed: int = 3) -> Tensor:
     return torch.randint(0, VOCAB, (4, CONTEXT), generator=torch.Generator().manual_seed(seed))
 
@@ -46,9 +68,10 @@ def reference_loss(
     spliced = hf(tokens, output_hidden_states=True)
     handle.remove()
 
-    w = loss.weights
-    norm = c.sum(-1) if w.sparsity_p == 1 else torch.linalg.vector_norm(c + 1e-300, ord=w.sparsity_p, dim=-1)
-    total = w.sparsity * norm.mean() / D_MODEL
+    w = paper_weights(loss)
+    p = loss.sparsity_p
+    norm = c.sum(-1) if p == 1 else torch.linalg.vector_norm(c + 1e-300, ord=p, dim=-1)
+    total = loss.sparsity_coeff * norm.mean() / D_MODEL
     total = total + w.local * functional.mse_loss(a_hat, a)
     log_p, log_q = clean.logits.log_softmax(-1), spliced.logits.log_softmax(-1)
     total = total + w.kl * functional.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1).mean()
