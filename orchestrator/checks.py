@@ -2,10 +2,11 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.prepare import Planned
+from orchestrator.records import Row
 from orchestrator.screen import Screen
 from orchestrator.tracking import check_tracking, masked
 from trainer.config import TrialConfig
@@ -33,8 +34,10 @@ def check_ray_address(address: str) -> None:
         ) from None
 
 
-def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialConfig]) -> None:
-    """All that could be wrong with what these trials need. Writes to the cache of rows and nowhere else.
+def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialConfig], kept: Sequence[Row]) -> None:
+    """All that could be wrong with what these trials need, and with joining them to those that are `kept`.
+
+    Writes to the cache of rows and nowhere else.
 
     Raises BadInput or EnvironmentProblem.
     """
@@ -53,8 +56,9 @@ def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialCo
             progress=screen.preparing,
         )
         rows.train_batch(0, config.train.batch_rows)
+        _check_same(kept, config, {"data_hash": rows.data_hash, "eval_hash": rows.eval_hash}, "text")
     screen.phase(f"loading {planned.sweep.model.name}")
-    _check_model(planned, configs[0])
+    _check_model(planned, configs[0], kept)
 
 
 def check_writable(runs: Path) -> None:
@@ -70,11 +74,25 @@ def check_writable(runs: Path) -> None:
         )
 
 
-def _check_model(planned: Planned, config: TrialConfig) -> None:
+def _check_model(planned: Planned, config: TrialConfig, kept: Sequence[Row]) -> None:
     from orchestrator.held import DTYPES, held_model
 
     if planned.facts.n_parameters <= LARGEST_LOADED_TWICE:
         import torch
 
         dtype = DTYPES[config.train.compute_dtype]
-        held_model(config.model, torch.device("cpu"), dtype)  # pyright: ignore[reportArgumentType]
+        model = held_model(config.model, torch.device("cpu"), dtype)  # pyright: ignore[reportArgumentType]
+        _check_same(kept, config, {"model_hash": model.content_hash}, "model")
+
+
+def _check_same(kept: Sequence[Row], config: TrialConfig, now: Mapping[str, str], what: str) -> None:
+    """Whether trials that are done had the same data and model: a name or a folder may hold something else by now."""
+    for row in kept:
+        if row.facts is None or (row.config.data, row.config.model) != (config.data, config.model):
+            continue
+        changed = [name for name, value in now.items() if getattr(row.facts, name) != value]
+        if changed:
+            raise BadInput(
+                f"the {what} is another one than that of {row.run_name}, which is done ({', '.join(changed)} differs): "
+                "their results cannot share a frontier. Put the old one back, or begin anew with --runs FOLDER"
+            )

@@ -54,7 +54,7 @@ def launch(options: LaunchOptions, screen: Screen) -> Launched:
     with signals_handled(stop):
         configs = [planned.saved.trials[id_] for job in make_jobs(planned, kept) for id_ in job.trial_ids]
         if configs:
-            check_everything(planned, screen, configs)
+            check_everything(planned, screen, configs, kept)
         with ExitStack() as held:
             lock(planned, held)
             return _run(planned, stop, screen)

@@ -142,6 +142,7 @@ def _line(row: Row, sweep_id: str, runs: MLflowRuns | None) -> Line:
         "git_commit": versions.git_commit,
         "data_hash": facts.data_hash,
         "eval_hash": facts.eval_hash,
+        "model_hash": facts.model_hash,
         "config_json": config.model_dump_json(),
     }
 

@@ -43,7 +43,7 @@ def room_for(resources: Resources, *, n_slots: int | None = None, only_look: boo
     if gpus > 0:
         fit = min(fit, floor(len(gpu_bytes) / gpus))
     if fit < 1 and not elsewhere:
-        raise EnvironmentProblem(does_not_fit(cpus, gpus, have=f"{n_cpus()} CPUs and {len(gpu_bytes)} GPUs"))
+        raise EnvironmentProblem(does_not_fit(cpus, gpus, have=[(n_cpus(), len(gpu_bytes))]))
     fit = n_slots or max(1, fit)
     if gpus > 0:
         memory = min(gpu_bytes, default=64e9) * min(1.0, gpus) * GPU_SHARE

@@ -24,6 +24,7 @@ from trainer.config import TrialConfig
 from trainer.data import default_cache
 from trainer.errors import EnvironmentProblem
 from trainer.models import ModelFacts, describe_model
+from trainer.models.source import model_folder
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,11 @@ def read_and_plan(options: LaunchOptions, *, only_look: bool = False) -> Planned
     """
     sweep = load_sweep(options.sweep_file, list(options.overrides))
     facts = describe_model(sweep.model)
-    room = room_for(sweep.resources, n_slots=options.n_slots, only_look=only_look)
+    try:
+        room = room_for(sweep.resources, n_slots=options.n_slots, only_look=only_look)
+    except EnvironmentProblem:
+        model_folder(sweep.model, "config")  # a hub that cannot be reached is the first thing to say
+        raise
     planned = plan(sweep, facts, n_slots=room.n_slots, memory_bytes=room.memory_bytes)
     return Planned(options, sweep, facts, room, planned, RunFolder.of_sweep(options.runs, sweep.sweep_id))
 

@@ -69,6 +69,8 @@ class Facts(Frozen):
     data_hash: str
     eval_hash: str
     """Hash of the held-out rows."""
+    model_hash: str
+    """Hash of the frozen model's weights."""
 
 
 class Versions(Frozen):

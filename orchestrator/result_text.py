@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,10 @@ from rich.text import Text
 from orchestrator.finish import Result
 from orchestrator.records import SweepState
 
+T = TypeVar("T")
 MOST_ROWS = 60
+"""Of all tables together, unless that leaves a layer and loss fewer than `FEWEST_ROWS`."""
+FEWEST_ROWS = 3
 MOST_FAILURES = 20
 _COLUMNS = (
     ("loss", "loss", "{}"),
@@ -62,15 +65,22 @@ def _print_front(result: Result, console: Console) -> None:
     if not result.front:
         return
     x, y = result.objectives
-    left = MOST_ROWS
-    for layer, group in groupby(sorted(result.front, key=lambda line: (line["layer"], line["loss"], line[x])), _layer):
-        rows = list(group)
-        if left < len(rows):
-            console.print(f"... and {len(result.front) - MOST_ROWS + left} more in frontier.parquet")
-            break
-        left -= len(rows)
-        console.print(_table(f"Frontier at layer {layer}: {y} against {x}", rows))
+    front = sorted(result.front, key=lambda line: (line["layer"], line["loss"], line[x]))
+    series = [list(group) for _, group in groupby(front, lambda line: (line["layer"], line["loss"]))]
+    most = max(FEWEST_ROWS, MOST_ROWS // len(series))
+    shown = [row for rows in series for row in spread(rows, most)]
+    for layer, group in groupby(shown, _layer):
+        console.print(_table(f"Frontier at layer {layer}: {y} against {x}", list(group)))
         console.print()
+    if len(shown) < len(front):
+        console.print(f"shown: {len(shown)} of {len(front)} SAEs on the frontiers; all are in frontier.parquet\n")
+
+
+def spread(rows: Sequence[T], most: int) -> list[T]:
+    """At most `most` of them, evenly spread, the first and the last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
 
 
 def _layer(line: dict[str, Any]) -> int:

@@ -199,17 +199,20 @@ def _check_fits(jobs: Sequence[PackJob]) -> None:
     import ray
 
     wanted = jobs[0]
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes):
-        have = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+    have = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if not any(cpus >= wanted.cpus and gpus >= wanted.gpus for cpus, gpus in have):
         raise EnvironmentProblem(does_not_fit(wanted.cpus, wanted.gpus, have=have))
 
 
-def does_not_fit(cpus: float, gpus: float, *, have: str) -> str:
-    """What to say where no machine has room for one pack."""
+def does_not_fit(cpus: float, gpus: float, *, have: Sequence[tuple[float, float]]) -> str:
+    """What to say where no machine has room for one pack. `have`: CPUs and GPUs of each machine."""
+    most_cpus, most_gpus = (max((machine[i] for machine in have), default=0) for i in (0, 1))
+    less = [f"--set resources.cpus_per_pack={most_cpus:g}"] if cpus > most_cpus else []
+    less += ["--set resources.gpus_per_pack=0 (to train on the CPU)"] if gpus > most_gpus else []
+    there = "; ".join(f"{machine[0]:g} CPUs and {machine[1]:g} GPUs" for machine in have)
     return (
         f"a pack asks for {cpus:g} CPUs and {gpus:g} GPUs (resources.cpus_per_pack, resources.gpus_per_pack), and no "
-        f"machine has them: there are {have}. Ask for less, such as --set resources.gpus_per_pack=0 to train on the CPU"
+        f"machine has them: there are {there}. Ask for less: {' '.join(less) or 'of one of the two'}"
     )
 
 

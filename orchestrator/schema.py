@@ -64,9 +64,9 @@ class Objective(NamedTuple):
 
 DEFAULT_OBJECTIVES = (Objective("l0", "ce_loss_increase"), Objective("n_alive_elements", "ce_loss_increase"))
 
-FRONT_GROUP = ("model", "hookpoint", "loss", "d_sae")
+FRONT_GROUP = ("model", "model_hash", "eval_hash", "hookpoint", "loss", "d_sae")
 """Trials that share these compete for a place on one frontier, seeds and coefficients pooled."""
-JOINT_FRONT_GROUP = ("model", "hookpoint")
+JOINT_FRONT_GROUP = ("model", "model_hash", "eval_hash", "hookpoint")
 """The same over all losses and dictionary sizes."""
 SORTED_BY = ("layer", "loss", "sparsity_coeff", "seed", "trial_id")
 
@@ -174,6 +174,7 @@ RUN_COLUMNS = (
     Column("git_commit", _text, "Commit of this program, where it ran from a checkout.", nullable=True),
     Column("data_hash", _text, "Hash of the training rows' tokens."),
     Column("eval_hash", _text, "Hash of the held-out rows. Compare metrics only where it is equal."),
+    Column("model_hash", _text, "Hash of the frozen model's weights. Compare metrics only where it is equal."),
     Column("config_json", _text, "The whole config."),
 )
 

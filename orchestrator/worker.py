@@ -162,6 +162,7 @@ def _facts(config: TrialConfig, model: FrozenModel, rows: Rows) -> Facts:
         n_eval_tokens=len(rows.evaluation) * rows.context,
         data_hash=rows.data_hash,
         eval_hash=rows.eval_hash,
+        model_hash=model.content_hash,
     )
 
 

@@ -57,9 +57,11 @@ def test_the_sweep_of_all_layers_runs_on_local_files_as_text_and_as_tokens_alike
     assert found[0] == found[1]
 
 
-def test_without_the_hub_one_message_names_three_ways_on(bench: Bench):
+@pytest.mark.parametrize("resources", [[], ["--set", "resources={gpus_per_pack: 0, cpus_per_pack: 1}"]])
+def test_without_the_hub_one_message_names_three_ways_on(bench: Bench, resources: list[str]):
+    """Also where there is no GPU either: what is not there at all is said before what is too small."""
     command = [sys.executable, "-m", "orchestrator.launch", str(ROOT / "sweeps/gpt2_all_layers.yaml"), "--plain"]
-    options = ["--set", "resources={gpus_per_pack: 0, cpus_per_pack: 1}", "--runs", str(bench.runs)]
+    options = [*resources, "--runs", str(bench.runs)]
     environment = bench.environment() | {"HF_HOME": str(bench.folder / "hub")}
     ran = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
     assert ran.returncode == 4, ran.stderr

@@ -55,6 +55,7 @@ def a_row(
             n_eval_tokens=32_000,
             data_hash="d" * 16,
             eval_hash="e" * 16,
+            model_hash="f" * 16,
         ),
         metrics={name: value for name, value in measured.items() if value is not None} | metrics,
         cost={"train_wall_s": 12.5, "peak_memory_bytes": 123456.0},

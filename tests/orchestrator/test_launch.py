@@ -442,3 +442,17 @@ def test_a_pack_whose_worker_is_killed_is_tried_again(bench: Bench):
     assert ran.code == 0, ran
     assert "starts over: its worker died" in ran.err
     assert list(rows_of(bench).values()) == [RowStatus.DONE] * 8
+
+
+@pytest.mark.parametrize(("name", "what"), [("eval_hash", "text"), ("data_hash", "text"), ("model_hash", "model")])
+def test_trials_of_another_text_or_model_do_not_join_those_that_are_done(done: Bench, name: str, what: str):
+    """A folder may hold something else by now; here, a finished row says that it once did."""
+    first, second, *_ = sorted((done.run_folder / "results").iterdir())
+    row = json.loads(first.read_text())
+    row["facts"][name] = "0" * 64
+    first.write_text(json.dumps(row))
+    second.unlink()
+    ran = launch(done)
+    assert ran.exit_code == 2
+    assert f"the {what} is another one than that of" in ran.output
+    assert not second.exists()

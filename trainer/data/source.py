@@ -53,8 +53,9 @@ def check_split(split: str, available: list[str], *, dataset: str) -> None:
     """Raises `BadInput` with the list if `split` is not there."""
     if split not in available:
         raise BadInput(
-            f"split '{split}' is not in {dataset}, which has: {', '.join(available)}. Use --set data.split=NAME "
-            "(or data.eval_split, whichever names it)"
+            f"split '{split}' is not in {dataset}, which has: {', '.join(available)}. For training rows: "
+            "--set data.split=NAME; for evaluation rows: --set data.eval_split=NAME, or data.eval_split=same to set "
+            "rows of data.split aside"
         )
 
 
