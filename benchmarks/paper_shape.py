@@ -8,6 +8,8 @@ Reads a frontier.parquet and prints Markdown, per layer and over seeds (mean, lo
 2. At similar CE loss increase (the paper's Tables 2 and 5, Figure 2): of each loss the trial nearest to local's median
    CE loss increase, with its L0, alive elements, downstream MSE at the input of each later block, and L2 ratio at
    position 0 and after.
+3. At the same L0: CE loss increase and L2 ratio after position 0, interpolated in log L0 between the trials of a
+   series.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 
 LOSSES = ("local", "e2e", "e2e_downstream")
 N_POINTS = 20
+AT_L0 = (30, 60, 100)
 Row = dict[str, object]
 
 
@@ -49,11 +52,20 @@ def share_of_local(by_loss: dict[str, list[Row]], *, x: str) -> tuple[dict[str, 
     return {loss: float(np.mean(ys / at["local"])) for loss, ys in at.items()}, (low, high)
 
 
+def at_l0(rows: list[Row], target: float, *, column: str) -> float:
+    """Interpolated in log L0 over all trials of a series; NaN outside of their range."""
+    points = sorted((float(row["l0"]), float(row[column])) for row in rows)  # type: ignore[arg-type]
+    xs, ys = np.log([x for x, _ in points]), [y for _, y in points]
+    return float(np.interp(np.log(target), xs, ys, left=np.nan, right=np.nan))
+
+
 def nearest(rows: list[Row], target: float) -> Row:
     return min(rows, key=lambda row: abs(float(row["ce_loss_increase"]) - target))  # type: ignore[arg-type]
 
 
 def over_seeds(values: list[float], digits: int = 3) -> str:
+    if any(np.isnan(values)):
+        return "-"
     if len(values) == 1:
         return f"{values[0]:.{digits}g}"
     return f"{mean(values):.{digits}g} ({min(values):.{digits}g} to {max(values):.{digits}g})"
@@ -85,8 +97,8 @@ def report(rows: list[Row]) -> str:
                 chosen[loss].append(nearest(by_loss[loss], target))
         for loss, picked in chosen.items():
             cells = [
-                over_seeds([float(row[column]) for row in picked])  # type: ignore[arg-type]
-                for column in ("ce_loss_increase", "l0", "n_alive_elements")
+                over_seeds([float(row[column]) for row in picked], digits)  # type: ignore[arg-type]
+                for column, digits in (("ce_loss_increase", 3), ("l0", 3), ("n_alive_elements", 4))
             ]
             later = np.mean([row["downstream_mse"] for row in picked], axis=0)  # type: ignore[arg-type]
             cells.append(", ".join(f"{value:.3g}" for value in later))
@@ -95,6 +107,15 @@ def report(rows: list[Row]) -> str:
                 for column in ("l2_ratio_pos0", "l2_ratio_rest")
             ]
             lines.append(f"| {loss} | {' | '.join(cells)} |")
+        lines += ["", "At the same L0", ""]
+        lines += ["| L0 | loss | CE loss increase | L2 ratio after position 0 |", "|---|---|---|---|"]
+        for target in AT_L0:
+            for loss in LOSSES:
+                cells = [
+                    over_seeds([at_l0(by_loss[loss], target, column=column) for by_loss in seeds.values()], 2)
+                    for column in ("ce_loss_increase", "l2_ratio_rest")
+                ]
+                lines.append(f"| {target} | {loss} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
