@@ -456,3 +456,18 @@ def test_trials_of_another_text_or_model_do_not_join_those_that_are_done(done: B
     assert ran.exit_code == 2
     assert f"the {what} is another one than that of" in ran.output
     assert not second.exists()
+
+
+@pytest.mark.parametrize("sweep", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_sweep_shows_its_plan_without_a_network(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a dry run asked the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    ran = CliRunner().invoke(app, ["launch", str(sweep), "--dry-run", "--runs", str(tmp_path / "runs")])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.endswith("nothing was started\n")
+    assert not (tmp_path / "runs").exists()
