@@ -75,7 +75,8 @@ def check_writable(runs: Path) -> None:
 
 
 def _check_model(planned: Planned, config: TrialConfig, kept: Sequence[Row]) -> None:
-    from orchestrator.held import DTYPES, held_model
+    from orchestrator.held import held_model
+    from trainer.step import DTYPES
 
     if planned.facts.n_parameters <= LARGEST_LOADED_TWICE:
         import torch

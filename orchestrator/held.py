@@ -12,7 +12,6 @@ from trainer.config import DataConfig, ModelConfig
 from trainer.data import Rows, prepare_rows
 from trainer.models import FrozenModel, load_model
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 """By `train.compute_dtype`."""
 
 

@@ -1,11 +1,12 @@
 """What `--dry-run` prints: a plan and its cost for people. Text only; starts nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.cost import PackCost, PlanCost
 from orchestrator.plan import device_kind
 from orchestrator.planned import Pack, Plan
 from orchestrator.sweep_file import Sweep
+from orchestrator.words import spans
 from trainer.config import TrialConfig
 from trainer.losses import LOSS_KINDS
 
@@ -37,7 +38,7 @@ def _grid_lines(configs: Sequence[TrialConfig]) -> list[str]:
     lines = [
         f"grid         {_count(layers, 'layer')} x {_count(kinds, 'loss', 'losses')} x coefficients x "
         f"{_count(seeds, 'seed')} = {_count(configs, 'trial')}",
-        f"layers       {_spans(layers)}",
+        f"layers       {spans(layers)}",
     ]
     for kind in kinds:
         by_coefficients: dict[tuple[float, ...], list[int]] = {}
@@ -46,7 +47,7 @@ def _grid_lines(configs: Sequence[TrialConfig]) -> list[str]:
             if here:
                 by_coefficients.setdefault(tuple(sorted(here)), []).append(layer)
         for coefficients, where in by_coefficients.items():
-            at = "" if len(by_coefficients) == 1 and where == layers else f"   at layers {_spans(where)}"
+            at = "" if len(by_coefficients) == 1 and where == layers else f"   at layers {spans(where)}"
             lines.append(f"{kind:<15}sparsity_coeff {', '.join(f'{value:g}' for value in coefficients)}{at}")
     return [*lines, f"seeds        {', '.join(map(str, seeds))}"]
 
@@ -63,7 +64,7 @@ def _pack_lines(plan: Plan, cost: PlanCost, n_slots: int) -> list[str]:
 
 
 def _pack_line(pack: Pack, cost: PackCost, total_flops: float) -> str:
-    layers = _spans(sorted({trial.config.layer for trial in pack.trials}))
+    layers = spans(sorted({trial.config.layer for trial in pack.trials}))
     kinds = [kind for kind in LOSS_KINDS if any(trial.config.loss.kind == kind for trial in pack.trials)]
     share = 100 * cost.flops / total_flops
     return (
@@ -91,17 +92,6 @@ def _cost_lines(configs: Sequence[TrialConfig], cost: PlanCost, sweep: Sweep, n_
 
 def _count(things: Sequence[object], one: str, many: str | None = None) -> str:
     return f"{len(things):,} {one if len(things) == 1 else many or one + 's'}"
-
-
-def _spans(numbers: Iterable[int]) -> str:
-    """0, 1, 2, 5 as `0-2, 5`."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _bytes(n_bytes: float) -> str:

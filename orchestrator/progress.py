@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.records import PackState, PackStatus, RowStatus, SavedPlan
+from orchestrator.words import spans
 from trainer.config import TrialConfig
 
 _L0 = ("l0", "eval/l0", "train/l0")
@@ -117,7 +118,7 @@ def where(trials: Sequence[TrialConfig]) -> str:
     """Layers and losses of some trials in short, such as `L2-4,6 e2e local`."""
     layers = sorted({trial.layer for trial in trials})
     losses = list(dict.fromkeys(trial.loss.kind for trial in trials))
-    return f"L{_spans(layers)} {' '.join(_SHORT.get(loss, loss) for loss in losses)}"
+    return f"L{spans(layers)} {' '.join(_SHORT.get(loss, loss) for loss in losses)}"
 
 
 _SHORT = {"e2e_downstream": "e2e+ds"}
@@ -126,16 +127,6 @@ _SHORT = {"e2e_downstream": "e2e+ds"}
 def short_loss(loss: str) -> str:
     """As in tables with little room."""
     return _SHORT.get(loss, loss)
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _pack_view(status: PackStatus, plan: SavedPlan, open_trials: Sequence[str]) -> PackView:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.held import DTYPES, device_for, device_name, held_model, held_rows, peak_memory_bytes
+from orchestrator.held import device_for, device_name, held_model, held_rows, peak_memory_bytes
 from orchestrator.jobs import PackJob, PackOutcome
 from orchestrator.recorder import PackRecorder
 from orchestrator.records import Facts, PackState, RowStatus
@@ -22,6 +22,7 @@ from trainer.data import Rows
 from trainer.errors import BadInput, EnvironmentProblem
 from trainer.models import FrozenModel
 from trainer.pack import Diverged, Evaluated, Finished, Pack, Stepping, Trained, TrialResult
+from trainer.step import DTYPES
 
 FLUSH_S = 60.0
 """Longest wait for MLflow when a pack is finished; what it has not got then, the driver sends later."""

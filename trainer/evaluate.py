@@ -38,17 +38,15 @@ def prepare(model: FrozenModel, rows: Rows, *, layers: set[int], batch_rows: int
     """One pass over the evaluation set for the means; one row of zeros for the ablation."""
     totals: dict[int, Tensor] = {}
     n_tokens = 0
-    stream_dtype = model.dtype
     for tokens in rows.eval_batches(batch_rows):
         clean = clean_run(model, tokens.to(model.device), Capture(frozenset(layers), output=False))
         for layer in layers:
-            stream_dtype = clean.residuals[layer].dtype
             part = clean.residuals[layer].double().sum((0, 1))
             totals[layer] = totals[layer] + part if layer in totals else part
         n_tokens += tokens.numel()
     ablated: dict[int, Tensor] = {}
     for layer in layers:
-        zeros = torch.zeros(1, rows.context, model.d_model, dtype=stream_dtype, device=model.device)
+        zeros = torch.zeros(1, rows.context, model.d_model, dtype=model.residual_dtype, device=model.device)
         normed = run_above(model, zeros, layer=layer, keep=(), output=True).normed
         assert normed is not None
         ablated[layer] = _log_p(normed[0], model.unembedding)

@@ -156,8 +156,7 @@ def test_an_evaluation_equals_transformers_own_losses_and_does_not_depend_on_its
     trial = make_trial(LocalLoss(sparsity_coeff=1.0))
     (spec,) = bank_specs((trial,), n_layers=N_LAYERS)
     bank = spec.initial_state(d_model=D_MODEL, device=torch.device("cpu")).bank
-    tokens = rows.train_rows(0, 0)  # an empty batch keeps the type; rows follow
-    tokens = torch.cat([tokens, *rows.eval_batches(2)])
+    tokens = torch.cat(list(rows.eval_batches(2)))
     clean = hf_model(tokens, output_hidden_states=True)
     a = clean.hidden_states[1]
     c = torch.relu(a @ bank.w_enc[0].T + bank.b_enc[0])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 Sums = dict[str, Tensor]
@@ -43,7 +43,7 @@ class EvalBatch(NamedTuple):
     """KL(clean || SAE), mean over the positions of each row."""
 
     @property
-    def n_rows(self) -> Int[Tensor, ""] | int:
+    def n_rows(self) -> int:
         return self.sae_input.shape[0]
 
     @property
