@@ -126,7 +126,7 @@ class Pack:
     def train(self, *, log_every_steps: int = 20, eval_every_tokens: int | None = None) -> Iterator[Event]:
         """Train from `state.step` to the end, then measure. Yields as it goes; ends with `Finished`."""
         eval_steps = self._eval_steps(eval_every_tokens)
-        if self.state.step in eval_steps:
+        if self.state.step == 0 and eval_steps:  # a resumed pack has the evaluation of its step behind it
             yield self._evaluated()
         while self.state.step < self.n_steps:
             stepped = self._step()
