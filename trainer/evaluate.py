@@ -16,9 +16,10 @@ from trainer.metrics import EVAL_METRICS, WINDOW_METRICS, EvalBatch, Sums, add, 
 from trainer.metrics.sparsity import window_sums
 from trainer.models import FrozenModel
 from trainer.models.parts import Linear
+from trainer.pulse import pulse
 from trainer.sae.forward import bank_forward
+from trainer.spec import BankSpec
 from trainer.state import BankState
-from trainer.step import BankSpec
 
 Measured = list[dict[str, float | list[float]]]
 """Metrics of each SAE of a bank, by column."""
@@ -67,6 +68,7 @@ def evaluate(
     capture = Capture(frozenset(range(min(spec.layer for spec in specs), model.n_layers)), output=True)
     totals: list[Sums | None] = [None] * len(states)
     for tokens in rows.eval_batches(batch_rows):
+        pulse("evaluate")
         tokens = tokens.to(model.device)
         clean = clean_run(model, tokens, capture)
         for index, (spec, state) in enumerate(zip(specs, states, strict=True)):
@@ -94,6 +96,7 @@ def alive_window(
         for bank in (state.bank for state in states)
     ]
     for start in range(0, n_rows, batch_rows):
+        pulse("evaluate")
         tokens = rows.train_rows(start, min(start + batch_rows, n_rows)).to(model.device)
         clean = clean_run(model, tokens, capture)
         for spec, state, count in zip(specs, states, counts, strict=True):

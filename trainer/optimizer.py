@@ -13,6 +13,9 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """The paper's: Adam's defaults, no weight decay (appendix D)."""
 CLIP_EPS = 1e-6
 """As in `torch.nn.utils.clip_grad_norm_`."""
+DROP_EVERY_STEPS = 64
+DROP_BELOW = 1e8
+"""Times the smallest normal number. In `DROP_EVERY_STEPS` steps without a gradient a mean shrinks by less than this."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,20 @@ def clip_(
     norms: Float[Tensor, " n_saes"],
     clip_norm: float | Literal["off"],
     keep: Bool[Tensor, " n_saes"],
+    may_wait: bool = True,
 ) -> None:
-    """Scale each SAE's gradient to at most `clip_norm`; set it to zero, whatever it holds, where `keep` is False."""
+    """Scale each SAE's gradient to at most `clip_norm`; set it to zero, whatever it holds, where `keep` is False.
+
+    With `may_wait` the host asks which SAEs that concerns and leaves the others alone; without, all are gone through.
+    """
     scale = torch.ones_like(norms) if clip_norm == "off" else (clip_norm / (norms + CLIP_EPS)).clamp(max=1.0)
-    if bool((keep & (scale == 1.0)).all()):
+    if may_wait:
+        for index, (factor, kept) in enumerate(zip(scale.tolist(), keep.tolist(), strict=True)):
+            for gradient in gradients:
+                if not kept:
+                    gradient[index].zero_()
+                elif factor != 1.0:
+                    gradient[index].mul_(scale[index])
         return
     for gradient in gradients:
         shape = (-1,) + (1,) * (gradient.ndim - 1)
@@ -56,6 +69,8 @@ def adam_step_(
     """One step of Adam, in place. `step` counts from 1.
 
     torch's functional form on our own tensors: a `torch.optim.Adam` would keep the moments in a state of its own.
+    Every `DROP_EVERY_STEPS` moments that no parameter can feel any more become zero. Those of an element that fires no
+    more would shrink until they are no normal numbers, and then a step on a CPU takes ten times as long.
     """
     adam(
         [parameter.detach() for parameter in parameters],
@@ -63,7 +78,7 @@ def adam_step_(
         [moment.mean for moment in moments],
         [moment.square for moment in moments],
         max_exp_avg_sqs=[],
-        state_steps=[torch.tensor(float(step - 1), device=parameter.device) for parameter in parameters],
+        state_steps=[torch.full((), float(step - 1), device=parameter.device) for parameter in parameters],
         fused=True,
         amsgrad=False,
         beta1=BETA1,
@@ -73,3 +88,6 @@ def adam_step_(
         eps=EPS,
         maximize=False,
     )
+    if step % DROP_EVERY_STEPS == 0:
+        for moment in (each for pair in moments for each in (pair.mean, pair.square)):
+            torch.hardshrink(moment, DROP_BELOW * torch.finfo(moment.dtype).tiny, out=moment)

@@ -3,117 +3,81 @@
 Whoever iterates logs, shows progress, or stops by leaving the loop; the numbers are the same whether anyone listens.
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from torch import Tensor
-
 from trainer.clean import clean_run
+from trainer.clock import Clock
 from trainer.config import TrialConfig
 from trainer.data import Rows
 from trainer.errors import BadInput
 from trainer.evaluate import Measured, Prepared, alive_window, evaluate, prepare
+from trainer.events import Diverged, Evaluated, Event, Finished, Stepping, Trained, TrialResult
+from trainer.feed import Feed
 from trainer.models import FrozenModel
-from trainer.state import TrainState
-from trainer.step import Stepped, bank_specs, bank_step
+from trainer.precision import use_tensor_cores
+from trainer.pulse import pulse
+from trainer.sae.density import PathChoice
+from trainer.spec import BankSpec, bank_specs
+from trainer.state import DIVERGED_TERMS, BankState, TrainState
+from trainer.step import Stepped, bank_step
 
-
-@dataclass(frozen=True)
-class Stepping:
-    """After every optimizer step: `pack.state` holds `step` whole steps. The moment to stop or to save."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Curves at one step: `train/...` metrics by trial, of the trials that are still training."""
-
-    step: int
-    tokens: int
-    metrics: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Held-out metrics at one step, before the end; by trial."""
-
-    step: int
-    tokens: int
-    metrics: dict[str, dict[str, float | list[float]]]
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """A trial whose loss or gradient stopped being finite: its gradient is dropped and it trains no further."""
-
-    step: int
-    trial_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """A trained SAE: final metrics by column, its tensors (`w_enc`, `b_enc`, `dictionary`, `b_dec`), its cost."""
-
-    metrics: dict[str, float | list[float]]
-    sae: dict[str, Tensor]
-    cost: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The last event: results of every trial that did not diverge."""
-
-    results: dict[str, TrialResult]
-
-
-Event = Stepping | Trained | Evaluated | Diverged | Finished
-
-
-@dataclass
-class Clock:
-    """Seconds of a pack's work, by what they were spent on."""
-
-    clean_s: float = 0.0
-    evaluation_s: float = 0.0
+__all__ = ["Diverged", "Evaluated", "Event", "Finished", "Pack", "Stepping", "Trained", "TrialResult"]
 
 
 class Pack:
     """Trials that share batches, with their state. Build once, then iterate `train()`."""
 
     def __init__(
-        self, trials: Sequence[TrialConfig], *, model: FrozenModel, rows: Rows, micro_batch_rows: int | None = None
-    ):
+        self,
+        trials: Sequence[TrialConfig],
+        *,
+        model: FrozenModel,
+        rows: Rows,
+        micro_batch_rows: int | None = None,
+        path: PathChoice = "auto",
+    ) -> None:
         """`micro_batch_rows` cuts each step's batch into parts that fit into memory; results are the same up to
-        floating-point reassociation.
+        floating-point reassociation. So they are whatever the `path`: "auto" computes densely or sparsely, whichever
+        pays at the density at hand; the others always do the same.
 
         Raises:
-            BadInput: the trials do not share model, rows, batch shape, steps and precision, or do not fit the model.
+            BadInput: the trials do not share model, rows, batch shape, steps and precision, or do not fit the model or
+                the path.
         """
         if len({trial.shares_batches_with for trial in trials}) != 1:
             raise BadInput("trials of one pack must share model, data, batch_rows, number of steps and compute_dtype")
         for trial in trials:
-            _check(trial, model)
+            _check(trial, model, path)
         self.trials = tuple(trials)
         self.model = model
         self.rows = rows
         self.specs = bank_specs(self.trials, n_layers=model.n_layers)
-        self.micro_batch_rows = micro_batch_rows or trials[0].train.batch_rows
-        self.clock = Clock()
-        self.bank_s = [0.0] * len(self.specs)
+        batch_rows = trials[0].train.batch_rows
+        self.micro_batch_rows = micro_batch_rows or batch_rows
+        self.may_wait = model.device.type == "cpu"
+        """Whether the host reads numbers of every step. Where that makes a device wait it reads at logged steps."""
+        self._clock = Clock(model.device)
+        self._feed = Feed(rows, batch_rows=batch_rows, n_steps=self.n_steps, device=model.device)
         self._prepared: Prepared | None = None
+        self._told: set[str] = set()
+        """Trials whose divergence has been told."""
+        use_tensor_cores(model.device)
         self.state = TrainState(
-            step=0, banks=[spec.initial_state(d_model=model.d_model, device=model.device) for spec in self.specs]
+            step=0,
+            banks=[spec.initial_state(d_model=model.d_model, device=model.device, path=path) for spec in self.specs],
         )
 
     @property
     def trial_ids(self) -> list[list[str]]:
         """Bank by bank, in the order of their slots."""
         return [[trial.trial_id for trial in spec.trials] for spec in self.specs]
+
+    @property
+    def clock(self) -> Clock:
+        """Seconds spent: on "clean" runs, on "evaluation", and by number of each bank."""
+        return self._clock
 
     @property
     def n_steps(self) -> int:
@@ -131,10 +95,10 @@ class Pack:
         while self.state.step < self.n_steps:
             stepped = self._step()
             step = self.state.step
-            for spec, outcome in zip(self.specs, stepped, strict=True):
-                for index in outcome.diverged:
-                    yield Diverged(step, spec.trials[index].trial_id, _why(outcome, index))
-            if step % log_every_steps == 0 or step == self.n_steps:
+            logged = step % log_every_steps == 0 or step == self.n_steps
+            if logged or self.may_wait:
+                yield from self._diverged()
+            if logged:
                 yield Trained(step, step * self.tokens_per_step, self._curves(stepped))
             if step in eval_steps and step < self.n_steps:
                 yield self._evaluated()
@@ -148,19 +112,39 @@ class Pack:
         return set(range(0, self.n_steps, every))
 
     def _step(self) -> list[Stepped]:
-        started = time.perf_counter()
-        tokens = self.rows.train_batch(self.state.step, self.trials[0].train.batch_rows).to(self.model.device)
-        capture = reduce(or_, (spec.capture for spec in self.specs))
-        micro_batches = [clean_run(self.model, part, capture) for part in tokens.split(self.micro_batch_rows)]
-        self.clock.clean_s += time.perf_counter() - started
+        step = self.state.step
+        with self._clock.timing("clean"):
+            tokens = self._feed.batch(step)
+            capture = reduce(or_, (spec.capture for spec in self.specs))
+            micro_batches = [clean_run(self.model, part, capture) for part in tokens.split(self.micro_batch_rows)]
         outcomes: list[Stepped] = []
         for index, (spec, state) in enumerate(zip(self.specs, self.state.banks, strict=True)):
-            started = time.perf_counter()
-            seen = (self.state.step + 1) * self.tokens_per_step
-            outcomes.append(bank_step(spec, state, micro_batches, self.model, step=self.state.step, tokens_seen=seen))
-            self.bank_s[index] += time.perf_counter() - started
+            pulse("bank")
+            with self._clock.timing(index):
+                outcomes.append(
+                    bank_step(
+                        spec,
+                        state,
+                        micro_batches,
+                        self.model,
+                        step=step,
+                        tokens_seen=(step + 1) * self.tokens_per_step,
+                        may_wait=self.may_wait,
+                    )
+                )
+        self._feed.prefetch(step + 1)
         self.state.step += 1
         return outcomes
+
+    def _diverged(self) -> Iterator[Diverged]:
+        """What has diverged and was not told yet; it costs little from now on."""
+        for spec, state in zip(self.specs, self.state.banks, strict=True):
+            for index, step in enumerate(state.diverged_at.tolist()):
+                trial_id = spec.trials[index].trial_id
+                if step >= 0 and trial_id not in self._told:
+                    self._told.add(trial_id)
+                    state.silence(index)
+                    yield Diverged(step, trial_id, _why(spec, state, index))
 
     def _curves(self, stepped: list[Stepped]) -> dict[str, dict[str, float]]:
         curves: dict[str, dict[str, float]] = {}
@@ -186,21 +170,19 @@ class Pack:
         return curves
 
     def _measure(self) -> list[Measured]:
-        started = time.perf_counter()
         batch_rows = self.micro_batch_rows
-        if self._prepared is None:
-            layers = {spec.layer for spec in self.specs}
-            self._prepared = prepare(self.model, self.rows, layers=layers, batch_rows=batch_rows)
-        measured = evaluate(
-            self.specs,
-            self.state.banks,
-            model=self.model,
-            rows=self.rows,
-            prepared=self._prepared,
-            batch_rows=batch_rows,
-        )
-        self.clock.evaluation_s += time.perf_counter() - started
-        return measured
+        with self._clock.timing("evaluation"):
+            if self._prepared is None:
+                layers = {spec.layer for spec in self.specs}
+                self._prepared = prepare(self.model, self.rows, layers=layers, batch_rows=batch_rows)
+            return evaluate(
+                self.specs,
+                self.state.banks,
+                model=self.model,
+                rows=self.rows,
+                prepared=self._prepared,
+                batch_rows=batch_rows,
+            )
 
     def _by_trial(self, measured: list[Measured]) -> dict[str, dict[str, float | list[float]]]:
         return {
@@ -215,16 +197,15 @@ class Pack:
 
     def _finished(self) -> Finished:
         metrics = self._by_trial(self._measure())
-        started = time.perf_counter()
-        window = alive_window(
-            self.specs,
-            self.state.banks,
-            model=self.model,
-            rows=self.rows,
-            n_tokens=self.trials[0].eval.alive_window_tokens,
-            batch_rows=self.micro_batch_rows,
-        )
-        self.clock.evaluation_s += time.perf_counter() - started
+        with self._clock.timing("evaluation"):
+            window = alive_window(
+                self.specs,
+                self.state.banks,
+                model=self.model,
+                rows=self.rows,
+                n_tokens=self.trials[0].eval.alive_window_tokens,
+                batch_rows=self.micro_batch_rows,
+            )
         alive = self._by_trial(window)
         results: dict[str, TrialResult] = {}
         for number, (spec, state) in enumerate(zip(self.specs, self.state.banks, strict=True)):
@@ -241,17 +222,23 @@ class Pack:
     def _cost(self, bank: int) -> dict[str, float]:
         """A trial's share: of the clean run and the evaluation by number of trials, of its bank by number of SAEs."""
         n_trials = len(self.trials)
-        train_s = self.clock.clean_s / n_trials + self.bank_s[bank] / len(self.specs[bank].trials)
+        clean_s, evaluation_s = self._clock.seconds("clean"), self._clock.seconds("evaluation")
+        bank_s = [self._clock.seconds(index) for index in range(len(self.specs))]
         return {
-            "train_s": train_s,
-            "evaluation_s": self.clock.evaluation_s / n_trials,
-            "pack_s": self.clock.clean_s + sum(self.bank_s) + self.clock.evaluation_s,
+            "train_s": clean_s / n_trials + bank_s[bank] / len(self.specs[bank].trials),
+            "evaluation_s": evaluation_s / n_trials,
+            "pack_s": clean_s + sum(bank_s) + evaluation_s,
             "n_trials_in_pack": float(n_trials),
             "n_train_tokens": float(self.n_steps * self.tokens_per_step),
         }
 
 
-def _check(trial: TrialConfig, model: FrozenModel) -> None:
+def _check(trial: TrialConfig, model: FrozenModel, path: PathChoice) -> None:
+    if path == "sparse" and trial.loss.sparsity_p != 1.0:
+        raise BadInput(
+            f"loss.sparsity_p={trial.loss.sparsity_p:g} cannot take the sparse path, which knows sparsity_p=1 only: "
+            "leave the path to be chosen, or choose the dense one"
+        )
     if trial.layer >= model.n_layers:
         raise BadInput(
             f"unknown hookpoint '{trial.hookpoint}': {model.name} has blocks.0.hook_resid_pre to "
@@ -267,7 +254,7 @@ def _check(trial: TrialConfig, model: FrozenModel) -> None:
         raise BadInput(f"{trial.hookpoint} is the last hookpoint: no later one is left for a downstream loss")
 
 
-def _why(outcome: Stepped, index: int) -> str:
-    terms = {name: getattr(outcome.terms, name) for name in ("loss", "sparsity", "local_mse", "kl", "downstream_mse")}
-    values = ", ".join(f"{name}={value[index].item():g}" for name, value in terms.items() if value is not None)
-    return f"not finite: {values}, grad_norm={outcome.grad_norm[index].item():g}"
+def _why(spec: BankSpec, state: BankState, index: int) -> str:
+    used = {"kl": spec.uses_kl, "downstream_mse": spec.uses_downstream}
+    values = dict(zip(DIVERGED_TERMS, state.diverged_terms[index].tolist(), strict=True))
+    return "not finite: " + ", ".join(f"{name}={value:g}" for name, value in values.items() if used.get(name, True))

@@ -19,7 +19,8 @@ from trainer.models import FrozenModel
 from trainer.models.parts import Linear
 from trainer.sae.bank import Bank, p_norm
 from trainer.sae.init import initial_parameters
-from trainer.step import bank_specs, loss_terms
+from trainer.spec import bank_specs
+from trainer.step import loss_terms
 
 LOSSES = [
     LocalLoss(sparsity_coeff=0.7),

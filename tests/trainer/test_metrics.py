@@ -17,8 +17,8 @@ from trainer.metrics import EVAL_METRICS, METRICS, WINDOW_METRICS, EvalBatch, ad
 from trainer.metrics.sparsity import DENSITY_EDGES, window_sums
 from trainer.models import FrozenModel
 from trainer.sae.bank import Bank
+from trainer.spec import BankSpec, bank_specs
 from trainer.state import BankState
-from trainer.step import BankSpec, bank_specs
 
 
 def batch_of(n_rows: int = 6, n_saes: int = 2, *, seed: int = 0) -> EvalBatch:

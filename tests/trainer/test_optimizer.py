@@ -1,6 +1,7 @@
 """Optimiser, clipping and schedule equal torch's own, SAE by SAE."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -46,6 +47,43 @@ def test_an_sae_that_is_not_kept_gets_a_zero_gradient_and_the_others_their_own()
     clip_(gradients, norms=norms, clip_norm=100.0, keep=torch.tensor([False, True]))
     assert gradients[0].tolist() == [[0.0] * 3, [2.0] * 3]
     assert gradients[1].tolist() == [[0.0] * 3, [1.0] * 3]
+
+
+@pytest.mark.parametrize("clip_norm", [2.0, "off"])
+def test_clipping_is_the_same_whether_the_host_waits_or_not(clip_norm: float | Literal["off"]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in SHAPES]
+    gradients[0][1, 0, 0] = float("nan")
+    for gradient in gradients:
+        gradient[2] *= 1e-3
+    norms, keep = gradient_norms(gradients), torch.tensor([True, False, True])
+    assert norms[0] > 2 > norms[2]
+    clipped = [[gradient.clone() for gradient in gradients] for _ in range(2)]
+    for each, may_wait in zip(clipped, (True, False), strict=True):
+        clip_(each, norms=norms, clip_norm=clip_norm, keep=keep, may_wait=may_wait)
+    for waited, did_not, before in zip(*clipped, gradients, strict=True):
+        assert torch.equal(waited, did_not)
+        assert torch.equal(waited[0], before[0]) == (clip_norm == "off")
+        assert torch.equal(waited[2], before[2])
+
+
+def test_moments_of_what_fires_no_more_end_as_zeros_and_the_parameters_do_not_notice() -> None:
+    torch.manual_seed(0)
+    parameter, moments = torch.randn(1, 200), [AdamMoments.zeros_like(torch.empty(1, 200))]
+    twin = parameter.clone().requires_grad_()
+    theirs = torch.optim.Adam([twin], lr=1e-3, fused=True)
+    tiny = torch.finfo(torch.float32).tiny
+    for step in range(2000):
+        gradient = torch.randn(1, 200) * 10.0 ** torch.randint(-6, 3, (1, 200)) if step < 5 else torch.zeros(1, 200)
+        twin.grad = gradient.clone()
+        theirs.step()
+        adam_step_([parameter], [gradient], moments, step=step + 1, lr=1e-3)
+        assert torch.equal(parameter, twin)
+        mean = moments[0].mean
+        assert ((mean == 0) | (mean.abs() >= tiny)).all()
+    assert not moments[0].mean.any()
+    assert (theirs.state[twin]["exp_avg"] != 0).any(), "torch's own are still there, too small to be normal"
+    assert (theirs.state[twin]["exp_avg"].abs() < tiny).all()
 
 
 def test_clipping_can_be_off() -> None:

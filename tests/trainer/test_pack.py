@@ -2,17 +2,23 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from tests.trainer.conftest import CONTEXT, D_MODEL, N_LAYERS, make_trial
-from trainer.config import TrialConfig
+from trainer import step
+from trainer.checkpoint import load_state, save_state
+from trainer.config import ModelConfig, TrialConfig
 from trainer.data import Rows
 from trainer.errors import BadInput
-from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, MixedLoss
-from trainer.models import FrozenModel
-from trainer.pack import Diverged, Evaluated, Event, Finished, Pack, Trained, TrialResult
+from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, MixedLoss, kl_cpu
+from trainer.models import FrozenModel, load_model
+from trainer.pack import Diverged, Evaluated, Event, Finished, Pack, Stepping, Trained, TrialResult
+from trainer.sae import forward
+from trainer.sae.density import PathChoice
 
 LOSSES = (
     LocalLoss(sparsity_coeff=0.7),
@@ -22,13 +28,17 @@ LOSSES = (
 )
 
 
-def events_of(trials: Sequence[TrialConfig], model: FrozenModel, rows: Rows, **options: int) -> list[Event]:
+def events_of(
+    trials: Sequence[TrialConfig], model: FrozenModel, rows: Rows, *, path: PathChoice = "auto", **options: int
+) -> list[Event]:
     micro = options.pop("micro_batch_rows", None)
-    return list(Pack(trials, model=model, rows=rows, micro_batch_rows=micro).train(**options))
+    return list(Pack(trials, model=model, rows=rows, micro_batch_rows=micro, path=path).train(**options))
 
 
-def results_of(trials: Sequence[TrialConfig], model: FrozenModel, rows: Rows, **options: int) -> dict[str, TrialResult]:
-    last = events_of(trials, model, rows, **options)[-1]
+def results_of(
+    trials: Sequence[TrialConfig], model: FrozenModel, rows: Rows, *, path: PathChoice = "auto", **options: int
+) -> dict[str, TrialResult]:
+    last = events_of(trials, model, rows, path=path, **options)[-1]
     assert isinstance(last, Finished)
     return last.results
 
@@ -162,3 +172,128 @@ def test_a_pack_that_cannot_train_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         Pack(trials, model=model, rows=rows)
+
+
+def quieter(pack: Pack) -> Pack:
+    """With biases so low that less than half of the elements fire: the sparse path pays."""
+    with torch.no_grad():
+        for state in pack.state.banks:
+            state.bank.b_enc.sub_(0.3)
+    return pack
+
+
+@pytest.mark.parametrize(("path", "n_dense", "n_sparse"), [("dense", 12, 0), ("sparse", 0, 12), ("auto", 1, 11)])
+def test_the_path_asked_for_is_the_one_taken_and_the_numbers_are_the_same(
+    path: PathChoice, n_dense: int, n_sparse: int, model: FrozenModel, rows: Rows
+) -> None:
+    trials = [make_trial(loss, n_steps=12) for loss in LOSSES]
+    (*_, expected) = quieter(Pack(trials, model=model, rows=rows, path="dense")).train()
+    assert isinstance(expected, Finished)
+    pack = quieter(Pack(trials, model=model, rows=rows, path=path))
+    with (
+        patch.object(forward, "dense_forward", wraps=forward.dense_forward) as dense,
+        patch.object(forward, "sparse_bank", wraps=forward.sparse_bank) as sparsely,
+    ):
+        for event in pack.train():
+            if isinstance(event, Stepping) and event.step == 12:
+                break
+    assert dense.call_count == n_dense * len(pack.specs)
+    assert sparsely.call_count == n_sparse * len(pack.specs)
+    (last,) = pack.train()  # nothing is left but to measure
+    assert isinstance(last, Finished)
+    for trial in trials:
+        assert_same(last.results[trial.trial_id], expected.results[trial.trial_id], atol=1e-10)
+
+
+def test_a_resumed_pack_takes_the_path_it_is_asked_for(model: FrozenModel, rows: Rows, tmp_path: Path) -> None:
+    trials = [make_trial(LOSSES[0], n_steps=12)]
+    sparsely = Pack(trials, model=model, rows=rows, path="sparse")
+    save_state(tmp_path / "state.safetensors", sparsely.state, trial_ids=sparsely.trial_ids)
+    paths: tuple[PathChoice, ...] = ("auto", "dense")
+    for path, expected in zip(paths, ("sparse", "dense"), strict=True):
+        pack = Pack(trials, model=model, rows=rows, path=path)
+        load_state(tmp_path / "state.safetensors", pack.state, trial_ids=pack.trial_ids)
+        assert pack.state.banks[0].switch.path == expected
+
+
+def test_the_sparse_path_is_refused_to_a_norm_it_does_not_know(model: FrozenModel, rows: Rows) -> None:
+    trial = make_trial(MixedLoss(sparsity_coeff=0.1, sparsity_p=0.5, local_coeff=1.0))
+    with pytest.raises(BadInput, match=r"loss\.sparsity_p=0\.5 cannot take the sparse path"):
+        Pack([trial], model=model, rows=rows, path="sparse")
+
+
+@pytest.fixture
+def unreadable_model(tiny_folder: Path) -> FrozenModel:
+    """On a device that has shapes and no numbers: whatever reads one fails."""
+    return load_model(ModelConfig(name=str(tiny_folder)), device="meta")
+
+
+@pytest.mark.parametrize("path", ["dense", "auto"])
+def test_off_the_cpu_no_step_makes_the_host_wait_but_those_that_look_at_density(
+    path: PathChoice, unreadable_model: FrozenModel, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "LOOK_EVERY_STEPS", 4)
+    trials = [make_trial(loss, n_steps=100, train={"compute_dtype": "float32"}) for loss in LOSSES]
+    pack = Pack(trials, model=unreadable_model, rows=rows, path=path, micro_batch_rows=2)
+    events = pack.train(log_every_steps=1000)
+    for _ in range(3):
+        assert isinstance(next(events), Stepping)
+    if path == "auto":
+        with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
+            next(events)
+    else:
+        assert next(events) == Stepping(4)
+
+
+def diverging(pack: Pack, *, at: int, until: int | None = None) -> list[Event]:
+    """Events of a pack whose host does not wait, with the second SAE broken after step `at`."""
+    pack.may_wait = False
+    events: list[Event] = []
+    for event in pack.train(log_every_steps=4):
+        events.append(event)
+        if isinstance(event, Stepping) and event.step == at:
+            with torch.no_grad():
+                pack.state.banks[0].bank.b_enc[1, 0] = float("nan")
+        if isinstance(event, Stepping) and event.step == until:
+            break
+    return events
+
+
+def test_where_the_host_does_not_wait_divergence_is_told_with_the_next_curves(model: FrozenModel, rows: Rows) -> None:
+    trials = [make_trial(E2ELoss(sparsity_coeff=c), n_steps=12) for c in (0.1, 0.5, 2.0)]
+    untouched = results_of(trials, model, rows)
+    events = diverging(Pack(trials, model=model, rows=rows, path="dense"), at=5)
+    (diverged,) = [event for event in events if isinstance(event, Diverged)]
+    assert (diverged.step, diverged.trial_id) == (6, trials[1].trial_id)
+    assert "loss=nan" in diverged.reason
+    told = events.index(diverged)
+    assert isinstance(events[told + 1], Trained)
+    assert events[told + 1].step == 8
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert set(last.results) == {trials[0].trial_id, trials[2].trial_id}
+    for trial in (trials[0], trials[2]):
+        assert_same(last.results[trial.trial_id], untouched[trial.trial_id], atol=1e-10)
+
+
+def test_a_divergence_that_was_not_told_yet_survives_a_restart(model: FrozenModel, rows: Rows, tmp_path: Path) -> None:
+    trials = [make_trial(E2ELoss(sparsity_coeff=c), n_steps=12) for c in (0.1, 0.5, 2.0)]
+    cut = Pack(trials, model=model, rows=rows)
+    assert not any(isinstance(event, Diverged) for event in diverging(cut, at=5, until=7))
+    save_state(tmp_path / "state.safetensors", cut.state, trial_ids=cut.trial_ids)
+    resumed = Pack(trials, model=model, rows=rows)
+    load_state(tmp_path / "state.safetensors", resumed.state, trial_ids=resumed.trial_ids)
+    (diverged,) = [event for event in resumed.train() if isinstance(event, Diverged)]
+    assert (diverged.step, diverged.trial_id) == (6, trials[1].trial_id)
+    assert "loss=nan" in diverged.reason
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_with_every_fast_kernel_two_runs_are_bitwise_equal(dtype: str, tiny_folder: Path, rows: Rows) -> None:
+    fast = load_model(ModelConfig(name=str(tiny_folder)), dtype=getattr(torch, dtype))
+    trials = [make_trial(loss, n_steps=9, train={"compute_dtype": dtype}) for loss in LOSSES]
+    with patch.object(kl_cpu, "kl_and_gradient", wraps=kl_cpu.kl_and_gradient) as compiled_kl:
+        first, second = (results_of(trials, fast, rows, path="sparse") for _ in range(2))
+    assert compiled_kl.call_count >= 2 * 9
+    for trial in trials:
+        assert_same(first[trial.trial_id], second[trial.trial_id], atol=0.0)

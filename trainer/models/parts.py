@@ -110,6 +110,10 @@ def causal_attention(
 
     Without a mask none is ever built. Fewer `kv_heads` than `heads`: groups of heads share one.
     """
+    if query.device.type == "cpu" and query.dtype in HALF_DTYPES and query.requires_grad:
+        # the CPU's backward kernel takes four times as long in half precision as in full
+        full = (each.float() for each in (query, key, value))
+        return causal_attention(*full, scale=scale, mask=None if mask is None else mask.float()).to(query.dtype)
     shared = key.shape[1] != query.shape[1]
     if shared and query.device.type != "cpu" and query.dtype not in HALF_DTYPES:
         # the kernel that serves full precision on a GPU cannot share heads; without this all scores would be stored

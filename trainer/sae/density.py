@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 Path = Literal["dense", "sparse"]
+PathChoice = Literal["auto", "dense", "sparse"]
+"""Which path to take: what density says, or always the same one."""
 
 
 class Switch(NamedTuple):
@@ -27,6 +29,8 @@ class DensitySwitch:
     dense_above: float
     path: Path = "dense"
     switches: tuple[Switch, ...] = field(default=())
+    held: bool = False
+    """Whether the path stays what it is, at any density."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparse_below < self.dense_above:
@@ -40,6 +44,8 @@ class DensitySwitch:
 
         Not a number changes nothing.
         """
+        if self.held:
+            return self
         if self.path == "dense" and density < self.sparse_below:
             path: Path = "sparse"
         elif self.path == "sparse" and density > self.dense_above:
@@ -48,8 +54,16 @@ class DensitySwitch:
             return self
         return replace(self, path=path, switches=(*self.switches, Switch(step=step, density=density, path=path)))
 
+    def choosing(self, choice: PathChoice) -> "DensitySwitch":
+        """This switch; one that is held at `choice` where that names a path."""
+        return self if choice == "auto" else replace(self, path=choice, held=True)
+
+    def resumed(self, *, path: Path, switches: tuple[Switch, ...]) -> "DensitySwitch":
+        """With the path and the history of a saved switch. One that is held keeps its own path."""
+        return replace(self, path=self.path if self.held else path, switches=switches)
+
 
 WITH_NUMBA = DensitySwitch(sparse_below=0.5, dense_above=0.6)
 """On a CPU with numba: the sparse path is still faster where half of all latents are positive."""
 WITH_TORCH = DensitySwitch(sparse_below=0.03, dense_above=0.05)
-"""In torch operations alone. Both are measured in docs/decisions/0005-sparse-latents.md."""
+"""In torch operations alone. Both are measured, on a CPU, in docs/decisions/0005-sparse-latents.md. Not on a GPU."""

@@ -1,7 +1,7 @@
 """The compiled kernels of the sparse path on a CPU. Numbers and arrays only; `sparse_cpu.py` is the way in.
 
 LLVM vectorises no compaction, and guards each short loop over rows that might overlap with a run-time check. So the
-four inner operations are written as plain LLVM vectors, which every target lowers to what it has (SSE, AVX, NEON).
+inner operations are written as plain LLVM vectors, which every target lowers to what it has (SSE, AVX, NEON).
 Arrays are C-contiguous, indices are into their flat memory and not checked. A kernel writes only to the range it is
 given. All compiled code is in this file, because numba keeps results on disk by the file of the kernel alone.
 """
@@ -32,6 +32,17 @@ def _vector(context: Any, builder: Any, array_type: Any, array: Any, index: Any,
     return pointer, array_type.dtype.bitwidth // 8
 
 
+def _load(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> Any:
+    """`lanes` numbers of an array from a flat index on. An array of uint16 holds bfloat16: they come as float32."""
+    pointer, align = _vector(context, builder, array_type, array, index, lanes)
+    numbers = builder.load(pointer, align=align)
+    if array_type.dtype != types.uint16:
+        return numbers
+    wide = ir.VectorType(INT32, lanes)
+    bits = builder.shl(builder.zext(numbers, wide), ir.Constant(wide, [16] * lanes))
+    return builder.bitcast(bits, ir.VectorType(ir.FloatType(), lanes))
+
+
 def _in_all_lanes(builder: Any, value: Any, lanes: int) -> Any:
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
@@ -43,12 +54,23 @@ def positive_mask(_: Any, array: Any, index: Any, bias: Any) -> tuple[Any, Codeg
     """Bit i of the result says whether `array[index + i] + bias` is positive or not a number."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer, align = _vector(context, builder, signature.args[0], args[0], args[1], MASK_LANES)
-        sums = builder.fadd(builder.load(pointer, align=align), _in_all_lanes(builder, args[2], MASK_LANES))
+        numbers = _load(context, builder, signature.args[0], args[0], args[1], MASK_LANES)
+        sums = builder.fadd(numbers, _in_all_lanes(builder, args[2], MASK_LANES))
         mask = builder.fcmp_unordered(">", sums, ir.Constant(sums.type, [0.0] * MASK_LANES))
         return builder.bitcast(mask, ir.IntType(MASK_LANES))
 
     return types.uint32(array, index, bias), code
+
+
+@intrinsic
+def number_at(_: Any, array: Any, index: Any) -> tuple[Any, Codegen]:
+    """The number at a flat index. An array of uint16 holds bfloat16: it comes as float32."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = _load(context, builder, signature.args[0], args[0], args[1], 1)
+        return builder.extract_element(numbers, ir.Constant(INT32, 0))
+
+    return (types.float32 if array.dtype == types.uint16 else array.dtype)(array, index), code
 
 
 @intrinsic
@@ -112,7 +134,10 @@ def _compiled(kernel):
 @_compiled
 @no_type_check
 def scan(pre, bias, tokens, values, counts, start, stop):  # pragma: no cover - compiled
-    """Write tokens and values of the positive entries of rows `start:stop` from `start * n_tokens` on. How many."""
+    """Write tokens and values of the positive entries of rows `start:stop` from `start * n_tokens` on. How many.
+
+    `pre` may hold bfloat16, as uint16.
+    """
     n_tokens = pre.shape[1]
     whole = n_tokens // MASK_LANES * MASK_LANES
     first = start * n_tokens
@@ -125,10 +150,10 @@ def scan(pre, bias, tokens, values, counts, start, stop):  # pragma: no cover - 
                 token = block + lowest_bit(mask)
                 mask &= mask - np.uint32(1)
                 tokens[n] = token
-                values[n] = pre[row, token] + bias[row]
+                values[n] = number_at(pre, row * n_tokens + token) + bias[row]
                 n += 1
         for token in range(whole, n_tokens):
-            value = pre[row, token] + bias[row]
+            value = number_at(pre, row * n_tokens + token) + bias[row]
             if not value <= 0:  # NaN counts as positive, so that it is seen
                 tokens[n] = token
                 values[n] = value

@@ -2,7 +2,8 @@
 
 The same numbers as the dense path in `bank.py`, up to the order of sums. After a few hundred steps a latent vector has
 tens of non-zeros in thousands, so decoder, both weight gradients and firing counts cost little beside the product.
-Which path to take is `density.py`'s question. The work is done by `sparse_cpu.py` (numba) or `sparse_torch.py`.
+Which path to take is `density.py`'s question. The work is done by `sparse_cpu.py` (numba), `sparse_triton.py` (GPUs)
+or `sparse_torch.py` (anything).
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainer.parallel import has_numba
 from trainer.sae import sparse_torch
 from trainer.sae.density import WITH_NUMBA, WITH_TORCH, DensitySwitch
-from trainer.sae.nonzeros import Nonzeros
+from trainer.sae.nonzeros import Nonzeros, Room
 from trainer.sae.types import BankOutput
 
 MIN_NORM = 1e-12
@@ -32,28 +34,41 @@ def sparse_bank(
     b_enc: Float[Tensor, "n_saes d_sae"],
     w_dec: Float[Tensor, "n_saes d_sae d_model"],
     b_dec: Float[Tensor, "n_saes d_model"],
+    compute_dtype: torch.dtype | None = None,
+    room: Room | None = None,
 ) -> BankOutput:
     """Every SAE of a bank on the same activations: output = ReLU(W_enc x + b_enc) D + b_dec, D = rows of w_dec / norm.
 
     Gradients reach the four weights; those of elements that did not fire are exactly zero. A latent that is not a
     number counts as positive, so it is not lost. Memory beyond the results grows with the number of positive latents.
+    `compute_dtype` is the precision of the encoder product, where it is not that of the weights; all else, which costs
+    little, is done in that of the weights. With a `room` the caller has to ask whether it was enough; without, no more
+    is needed.
 
     Raises:
         ValueError: `x` wants a gradient. The model below an SAE is frozen, so there is none.
     """
     if x.requires_grad and torch.is_grad_enabled():
         raise ValueError("sparse_bank got an x that requires a gradient and computes none for it: pass x.detach()")
-    return BankOutput(*_apply(_SparseBank)(x, w_enc, b_enc, w_dec, b_dec))
+    given = Room() if room is None else room
+    while True:
+        found = _apply(_SparseBank)(x, w_enc, b_enc, w_dec, b_dec, compute_dtype or w_enc.dtype, given)
+        if room is not None or given.was_enough():
+            return BankOutput(*found)
 
 
 @cache
-def has_numba() -> bool:
-    """Whether the fast kernels can be used. Looks without importing."""
-    return find_spec("numba") is not None
+def has_triton() -> bool:
+    """Whether kernels for a GPU can be compiled. Looks without importing."""
+    return find_spec("triton") is not None
 
 
 def engine_for(tensor: Tensor) -> ModuleType:
-    """The module that does the work for this device and precision."""
+    """The module that does the work for this device and precision of the weights."""
+    if tensor.device.type == "cuda" and tensor.dtype == torch.float32 and has_triton():
+        from trainer.sae import sparse_triton  # loads triton
+
+        return sparse_triton
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64) and has_numba():
         from trainer.sae import sparse_cpu  # loads numba, a fifth of a second
 
@@ -63,7 +78,7 @@ def engine_for(tensor: Tensor) -> ModuleType:
 
 def switch_for(tensor: Tensor) -> DensitySwitch:
     """The switch that a bank of such tensors starts with."""
-    return WITH_TORCH if engine_for(tensor) is sparse_torch else WITH_NUMBA
+    return WITH_NUMBA if engine_for(tensor).__name__.endswith("cpu") else WITH_TORCH
 
 
 def _apply(function: type[torch.autograd.Function]) -> Callable[..., tuple[Tensor, ...]]:
@@ -72,19 +87,28 @@ def _apply(function: type[torch.autograd.Function]) -> Callable[..., tuple[Tenso
 
 class _SparseBank(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w_enc: Tensor, b_enc: Tensor, w_dec: Tensor, b_dec: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w_enc: Tensor,
+        b_enc: Tensor,
+        w_dec: Tensor,
+        b_dec: Tensor,
+        compute_dtype: torch.dtype,
+        room: Room,
+    ) -> tuple[Tensor, ...]:
         n_saes, d_sae, d_model = w_enc.shape
         n_tokens, engine = x.shape[0], engine_for(x)
         x, flat_dec = x.contiguous(), w_dec.detach().reshape(-1, d_model)
-        nonzeros = engine.compact(x, w_enc.detach().reshape(-1, d_model), b_enc.detach().reshape(-1))
+        flat_enc, flat_bias = w_enc.detach().reshape(-1, d_model), b_enc.detach().reshape(-1)
+        nonzeros = engine.compact(x, flat_enc, flat_bias, n_saes=n_saes, compute_dtype=compute_dtype, room=room)
         scales = torch.linalg.vector_norm(flat_dec, dim=-1).clamp_min_(MIN_NORM).reciprocal_()
         output = b_dec.detach()[:, None].expand(n_saes, n_tokens, d_model).clone(memory_format=torch.contiguous_format)
         engine.add_elements(nonzeros, scales=scales, w_dec=flat_dec, output=output)
         firing_counts = nonzeros.offsets.diff().view(n_saes, d_sae)
-        sizes = firing_counts.sum(-1)
-        l1 = torch.stack([each.sum() for each in nonzeros.values.split(sizes.tolist())]) / n_tokens
-        l0 = sizes.to(x.dtype) / n_tokens
-        ctx.save_for_backward(x, w_dec, scales, *nonzeros)
+        l1 = engine.sums(nonzeros, n_saes=n_saes) / n_tokens
+        l0 = firing_counts.sum(-1).to(x.dtype) / n_tokens
+        ctx.save_for_backward(x, w_dec, scales, *nonzeros.by_element)
         ctx.mark_non_differentiable(l0, firing_counts)
         ctx.set_materialize_grads(False)
         return output, l1, l0, firing_counts
@@ -116,4 +140,6 @@ class _SparseBank(torch.autograd.Function):
             weights.b_enc.view(n_saes, -1),
             weights.w_dec.view_as(w_dec),
             grad_b_dec,
+            None,
+            None,
         )

@@ -1,6 +1,6 @@
 """The sparse path in torch operations alone: for any device and precision, and for a CPU without numba.
 
-The same three functions as `sparse_cpu.py`. Sums over non-zeros are `embedding_bag`s, which read no array twice and add
+The same functions as `sparse_cpu.py`. Sums over non-zeros are `embedding_bag`s, which read no array twice and add
 in a fixed order.
 """
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.sae.nonzeros import Gradients, Nonzeros
+from trainer.sae.nonzeros import Gradients, Nonzeros, Room
 
 CHUNK_NUMBERS = {"cpu": 2**18}
 """Pre-activations computed at a time. On a CPU they stay in its cache; elsewhere each chunk waits for the device."""
@@ -17,18 +17,33 @@ CHUNK_NUMBERS_ELSEWHERE = 2**26
 
 
 def compact(
-    x: Float[Tensor, "tokens d_model"], w_enc: Float[Tensor, "elements d_model"], b_enc: Float[Tensor, " elements"]
+    x: Float[Tensor, "tokens d_model"],
+    w_enc: Float[Tensor, "elements d_model"],
+    b_enc: Float[Tensor, " elements"],
+    *,
+    n_saes: int,
+    compute_dtype: torch.dtype,
+    room: Room,
 ) -> Nonzeros:
     """Positive pre-activations of every element, with their tokens. Holds one chunk of pre-activations at a time."""
+    del n_saes, room  # all are taken as they come
     chunk = CHUNK_NUMBERS.get(x.device.type, CHUNK_NUMBERS_ELSEWHERE)
     n_rows = max(64, chunk // max(1, x.shape[0]))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
+    x_t = x.T.to(compute_dtype)
     for rows, bias in zip(w_enc.split(n_rows), b_enc.split(n_rows), strict=True):
-        pre = torch.mm(rows, x.T).add_(bias[:, None])
+        pre = torch.mm(rows.to(compute_dtype), x_t).to(bias.dtype).add_(bias[:, None])
         positive = torch.logical_not(pre <= 0)  # NaN counts as positive, so that it is seen
         found.append((positive.nonzero()[:, 1], pre[positive], positive.sum(1)))
     tokens, values, counts = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Nonzeros(tokens, values, functional.pad(counts.cumsum(0), (1, 0)))
+
+
+def sums(nonzeros: Nonzeros, *, n_saes: int) -> Float[Tensor, " n_saes"]:
+    """Sum of the latents of each SAE."""
+    ones = nonzeros.values.new_ones(1, 1)
+    by_element = _bags(ones, torch.zeros_like(nonzeros.tokens), nonzeros.values, nonzeros.offsets)
+    return by_element.view(n_saes, -1).sum(-1)
 
 
 def add_elements(

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.sae import sparse, sparse_cpu, sparse_torch
 from trainer.sae.density import WITH_NUMBA, WITH_TORCH
-from trainer.sae.nonzeros import Nonzeros
+from trainer.sae.nonzeros import Nonzeros, Room
 from trainer.sae.sparse import engine_for, sparse_bank, switch_for
 from trainer.sae.types import BankOutput
 
@@ -29,6 +30,14 @@ class Case(NamedTuple):
     weights: Weights
     grad_output: Tensor
     grad_l1: Tensor
+
+    def double(self) -> "Case":
+        return Case(
+            self.x.double(),
+            {name: each.double() for name, each in self.weights.items()},
+            self.grad_output.double(),
+            self.grad_l1.double(),
+        )
 
 
 def make_case(
@@ -50,9 +59,11 @@ def make_case(
     return Case(normal(tokens, d_model), weights, normal(n_saes, tokens, d_model), normal(n_saes))
 
 
-def dense_bank(x: Tensor, *, w_enc: Tensor, b_enc: Tensor, w_dec: Tensor, b_dec: Tensor) -> BankOutput:
-    """The formula as one would write it down."""
-    latents = torch.relu(torch.einsum("td,ksd->kts", x, w_enc) + b_enc[:, None])
+def dense_bank(
+    x: Tensor, *, w_enc: Tensor, b_enc: Tensor, w_dec: Tensor, b_dec: Tensor, rounding: Tensor | float = 0.0
+) -> BankOutput:
+    """The formula as one would write it down; `rounding` is added to the product."""
+    latents = torch.relu(torch.einsum("td,ksd->kts", x, w_enc) + rounding + b_enc[:, None])
     dictionary = w_dec / torch.linalg.vector_norm(w_dec, dim=-1, keepdim=True).clamp_min(1e-12)
     return BankOutput(
         output=torch.einsum("kts,ksd->ktd", latents, dictionary) + b_dec[:, None],
@@ -62,15 +73,17 @@ def dense_bank(x: Tensor, *, w_enc: Tensor, b_enc: Tensor, w_dec: Tensor, b_dec:
     )
 
 
-def results(case: Case, *, engine: ModuleType | None) -> dict[str, Tensor]:
+def results(
+    case: Case, *, engine: ModuleType | None, compute_dtype: torch.dtype | None = None, rounding: Tensor | float = 0.0
+) -> dict[str, Tensor]:
     """Outputs and gradients by name; of the dense formula where there is no engine."""
     weights = {name: each.clone().requires_grad_() for name, each in case.weights.items()}
     if engine is None:
-        out = dense_bank(case.x, **weights)
+        out = dense_bank(case.x, **weights, rounding=rounding)
         torch.autograd.backward([out.output, out.l1], [case.grad_output, case.grad_l1])
     else:
         with patch.object(sparse, "engine_for", return_value=engine):
-            out = sparse_bank(case.x, **weights)
+            out = sparse_bank(case.x, **weights, compute_dtype=compute_dtype)
             torch.autograd.backward([out.output, out.l1], [case.grad_output, case.grad_l1])
     gradients = {f"gradient of {name}": each.grad for name, each in weights.items() if each.grad is not None}
     assert len(gradients) == len(weights)
@@ -113,6 +126,21 @@ def test_sparse_and_dense_agree_over_several_chunks(engine: ModuleType, tokens: 
 def test_in_single_precision_they_agree_to_its_rounding(engine: ModuleType) -> None:
     case = make_case(d_model=128, tokens=200, d_sae=300, dtype=torch.float32)
     assert_close(results(case, engine=engine), results(case, engine=None), tolerance=2e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_in_bfloat16_the_product_is_rounded_as_the_dense_paths_and_nothing_else_is(engine: ModuleType) -> None:
+    case = make_case(d_model=128, tokens=77, d_sae=300, dtype=torch.float32)
+    rounded = results(case, engine=engine, compute_dtype=torch.bfloat16)
+    assert all(each.dtype != torch.bfloat16 for each in rounded.values())
+    # What the dense path starts from: factors and product in bfloat16, the bias and the rest in float32.
+    n_saes, _, d_model = case.weights["w_enc"].shape
+    product = (case.x.bfloat16() @ case.weights["w_enc"].bfloat16().view(-1, d_model).T).double()
+    exact = case.x.double() @ case.weights["w_enc"].double().view(-1, d_model).T
+    rounding = rearrange(product - exact, "tokens (n_saes d_sae) -> n_saes tokens d_sae", n_saes=n_saes)
+    assert float(rounding.abs().max()) > 1e-4
+    expected = results(case.double(), engine=None, rounding=rounding)
+    assert_close(rounded, {name: each.to(rounded[name].dtype) for name, each in expected.items()}, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -207,7 +235,7 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
 def test_entries_are_ordered_by_element_then_token(engine: ModuleType) -> None:
     case = make_case(n_saes=1, tokens=70, dtype=torch.float64)
     w_enc, b_enc = case.weights["w_enc"][0], case.weights["b_enc"][0]
-    nonzeros: Nonzeros = engine.compact(case.x, w_enc, b_enc)
+    nonzeros: Nonzeros = engine.compact(case.x, w_enc, b_enc, n_saes=1, compute_dtype=torch.float64, room=Room())
     pre = w_enc @ case.x.T + b_enc[:, None]
     assert torch.equal(nonzeros.tokens.long(), (pre > 0).nonzero()[:, 1])
     torch.testing.assert_close(nonzeros.values, pre[pre > 0])
@@ -253,7 +281,7 @@ def test_numba_is_used_where_it_can_be_and_torch_elsewhere(monkeypatch: pytest.M
     assert engine_for(torch.zeros(1)) is sparse_cpu
     assert switch_for(torch.zeros(1)) == WITH_NUMBA
     assert engine_for(torch.zeros(1, dtype=torch.float64)) is sparse_cpu
-    assert engine_for(torch.zeros(1, dtype=torch.bfloat16)) is sparse_torch
+    assert engine_for(torch.zeros(1, dtype=torch.float16)) is sparse_torch
     assert engine_for(torch.zeros(1, device="meta")) is sparse_torch
     monkeypatch.setattr(sparse, "has_numba", lambda: False)
     assert engine_for(torch.zeros(1)) is sparse_torch

@@ -1,0 +1,50 @@
+"""The metrics of SAEs of others, by the same code, on the same tokens and in the same precision as a trial's own."""
+
+from collections.abc import Sequence
+
+import torch
+
+from trainer.config import TrialConfig
+from trainer.data import Rows
+from trainer.evaluate import alive_window, evaluate, prepare
+from trainer.external.saelens import ExternalSAE
+from trainer.models import FrozenModel
+from trainer.models.hookpoints import hookpoint_name
+from trainer.sae.bank import Bank
+from trainer.spec import BankSpec
+from trainer.state import BankState
+
+MOST_LATENTS = 2**24
+"""Latents of one SAE in memory at a time."""
+
+
+@torch.no_grad()
+def measure(
+    saes: Sequence[ExternalSAE], layers: Sequence[int], *, like: TrialConfig, model: FrozenModel, rows: Rows
+) -> list[dict[str, float | list[float]]]:
+    """Of each SAE, put at the input of the block in `layers`, the metrics that a trial `like` has, by column.
+
+    `like` gives the precision and the alive window; `model` and `rows` are its own. All but `grad_norm`, which only
+    training has.
+    """
+    specs = [_spec(like, layer, model) for layer in layers]
+    states = [_state(sae, spec, model) for sae, spec in zip(saes, specs, strict=True)]
+    batch_rows = max(1, min(like.train.batch_rows, MOST_LATENTS // (rows.context * max(sae.d_sae for sae in saes))))
+    prepared = prepare(model, rows, layers=set(layers), batch_rows=batch_rows)
+    measured = evaluate(specs, states, model=model, rows=rows, prepared=prepared, batch_rows=batch_rows)
+    window = alive_window(
+        specs, states, model=model, rows=rows, n_tokens=like.eval.alive_window_tokens, batch_rows=batch_rows
+    )
+    return [{**values[0], **alive[0]} for values, alive in zip(measured, window, strict=True)]
+
+
+def _spec(like: TrialConfig, layer: int, model: FrozenModel) -> BankSpec:
+    """A bank of one, of which the evaluation asks only the place and the precision."""
+    return BankSpec((like.model_copy(update={"hookpoint": hookpoint_name(layer)}),), model.n_layers)
+
+
+def _state(sae: ExternalSAE, spec: BankSpec, model: FrozenModel) -> BankState:
+    tensors = {"w_enc": sae.w_enc, "b_enc": sae.b_enc, "w_dec": sae.dictionary, "b_dec": sae.b_dec}
+    state = BankState.initial(Bank(**{n: t[None].to(model.device, spec.master_dtype) for n, t in tensors.items()}))
+    state.moments = {}  # nothing is trained
+    return state
