@@ -46,6 +46,11 @@ def random_bank(*, n_saes: int, d_sae: int, x: Tensor, l0: float) -> Bank:
     )
 
 
+def sparse_forward(bank: Bank, x: Tensor) -> BankOutput:
+    """A forward pass on the sparse path, with whichever engine is in place."""
+    return sparse.sparse_bank(x, w_enc=bank.w_enc, b_enc=bank.b_enc, w_dec=bank.w_dec, b_dec=bank.b_dec)
+
+
 def gradients(bank: Bank, out: BankOutput, grad_output: Tensor) -> list[Tensor]:
     """A backward pass."""
     return list(
@@ -67,7 +72,7 @@ def paths(bank: Bank, x: Tensor) -> dict[str, Callable[[], object]]:
 
     def sparse_with(engine: object) -> list[Tensor]:
         with patch.object(sparse, "engine_for", return_value=engine):
-            return gradients(bank, sparse.sparse_bank(x, **bank.parameters), grad_output)
+            return gradients(bank, sparse_forward(bank, x), grad_output)
 
     parameters = list(bank.parameters.values())
     moments = [AdamMoments.zeros_like(each) for each in parameters]
@@ -102,7 +107,7 @@ def measure(*, ratio: int, n_saes: int, l0: float, repeats: int) -> dict[str, fl
         del timed["sparse, torch"]
     times = medians_ms(timed, repeats)
     floor = times.pop("encoder product")
-    measured = float(sparse.sparse_bank(x, **bank.parameters).l0.mean())
+    measured = float(sparse_forward(bank, x).l0.mean())
     row = {"ratio": ratio, "n_saes": n_saes, "l0": round(measured, 1), "encoder product, ms": round(floor, 2)}
     return {**row, **{name: round(each / floor, 2) for name, each in times.items()}}
 
