@@ -4,41 +4,22 @@ Knows pyarrow and matplotlib. Keeps no global state of matplotlib's (no pyplot),
 bytes for the same file. What is drawn as how is in `style.json`, which the other views read too.
 """
 
-import json
 import math
-import os
-import secrets
 import textwrap
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-from matplotlib import style as matplotlib_style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dashboards.canvas import look, read, save
 from dashboards.panels import Plane, Trial, draw_trials, dress, legend_entries
 from dashboards.style import axis
 
+UNUSED = ("config_json", "downstream_mse", "density_histogram")
+"""Columns that no picture shows; a large sweep's are large."""
 _MOST_COLUMNS = 4
-_LOOK: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "font.size": 8.0,
-    "axes.titlesize": 9.0,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "svg.hashsalt": "frontier",
-}
 
 
 class Written(NamedTuple):
@@ -54,39 +35,22 @@ def frontier_figure(parquet_path: Path) -> Figure:
     Seeds, coefficients and learning rates are pooled: a frontier is that of (model, layer, loss, dictionary size). All
     panels of a pair of metrics share their limits. Raises `ValueError` for a file that is no frontier table.
     """
-    trials, facts = _read(parquet_path)
-    with _look():
-        return _drawn(trials, facts) if trials else _empty(str(facts["sweep_id"]))
+    trials, facts = read(parquet_path, UNUSED)
+    with look():
+        return _drawn(trials, facts) if trials else empty(str(facts["sweep_id"]))
 
 
 def write_figures(parquet_path: Path, folder: Path) -> Written:
     """`frontier.png` and `frontier.svg` in `folder`; each appears whole. The same table gives the same bytes."""
     figure = frontier_figure(parquet_path)
     written = Written(folder / "frontier.png", folder / "frontier.svg")
-    with _look():
-        _save(figure, written.png, dpi=200, metadata={"Software": None})
-        _save(figure, written.svg, metadata={"Date": None})
+    for path in written:
+        save(figure, path)
     return written
 
 
-def _read(path: Path) -> tuple[list[Trial], dict[str, Any]]:
-    with path.open("rb") as file:  # one handle: the file may be replaced meanwhile
-        table = pq.ParquetFile(file).read()
-    facts = (table.schema.metadata or {}).get(b"sae_frontier")
-    if facts is None:
-        raise ValueError(f"{path} is no frontier table: its metadata has no key 'sae_frontier'")
-    return table.to_pylist(), json.loads(facts)
-
-
-@contextmanager
-def _look() -> Generator[None]:
-    """Our settings over matplotlib's own, whatever the user's matplotlibrc says; put back afterwards."""
-    with matplotlib_style.context(["default", _LOOK]):
-        yield
-
-
 def _drawn(trials: Sequence[Trial], facts: Mapping[str, Any]) -> Figure:
-    planes = [_plane(objective, facts["columns"]) for objective in facts["objectives"]]
+    planes = planes_of(facts)
     places = sorted({(trial["model"], trial["layer"]) for trial in trials})
     sizes = sorted({trial["d_sae"] for trial in trials})
     positions, (n_rows, n_columns) = _layout(len(places), len(planes))
@@ -98,7 +62,7 @@ def _drawn(trials: Sequence[Trial], facts: Mapping[str, Any]) -> Figure:
         here = [trial for trial in trials if (trial["model"], trial["layer"]) == places[place]]
         draw_trials(panel, here, plane, sizes=sizes)
         dress(panel, plane, trials, with_y=column == 0 or (len(places) == 1 and plane.y != planes[number - 1].y))
-        panel.set_title(_title(places[place], places) if number == 0 or len(places) == 1 else "")
+        panel.set_title(title_of(places[place], places) if number == 0 or len(places) == 1 else "")
     entries = legend_entries(trials, planes, sizes=sizes)
     figure.legend(handles=entries, loc="outside upper center", ncols=4 if n_columns < 3 else 6, frameon=False)
     caption = _caption(trials, facts, planes, width=int(15 * figure.get_figwidth()))
@@ -106,7 +70,8 @@ def _drawn(trials: Sequence[Trial], facts: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _empty(sweep_id: str) -> Figure:
+def empty(sweep_id: str) -> Figure:
+    """In place of a picture of nothing."""
     figure = Figure(figsize=(4.2, 1.5))
     FigureCanvasAgg(figure)
     figure.text(0.5, 0.5, f"{sweep_id}\nno finished trial to draw", ha="center", va="center", color="#555555")
@@ -130,16 +95,32 @@ def _layout(n_places: int, n_planes: int) -> tuple[dict[tuple[int, int], tuple[i
     return positions, (math.ceil(n_places / n_columns) * n_planes, n_columns)
 
 
-def _plane(objective: Mapping[str, Any], columns: Mapping[str, Any]) -> Plane:
+def planes_of(facts: Mapping[str, Any]) -> list[Plane]:
+    """The pairs of metrics that are objectives; where none is, each metric of the larger ones against its last, without
+    the steps of a frontier, which is none in two of its metrics alone."""
+    pairs = [objective for objective in facts["objectives"] if "x" in objective]
+    if pairs:
+        return [_plane((one["x"], one["y"]), one["better"], one["label"], facts) for one in pairs]
+    return [
+        _plane((name, one["metrics"][-1]), (better, one["better"][-1]), one["label"], facts, steps=False)
+        for one in facts["objectives"]
+        for name, better in zip(one["metrics"][:-1], one["better"][:-1], strict=True)
+    ]
+
+
+def _plane(
+    metrics: tuple[str, str], better: Sequence[str], label: str, facts: Mapping[str, Any], *, steps: bool = True
+) -> Plane:
     x, y = (
-        axis(column, unit=columns[column]["unit"], better=better)
-        for column, better in zip((objective["x"], objective["y"]), objective["better"], strict=True)
+        axis(column, unit=facts["columns"][column]["unit"], better=way)
+        for column, way in zip(metrics, better, strict=True)
     )
-    return Plane(x, y, f"on_front_{objective['label']}")
+    return Plane(x, y, f"on_front_{label}", steps, label)
 
 
-def _title(place: tuple[str, int], places: Sequence[tuple[str, int]]) -> str:
+def title_of(place: tuple[str, int], places: Sequence[tuple[str, int]]) -> str:
     model, layer = place
+    """`layer 6`, with the model's name where there are several."""
     return f"layer {layer}" if len({model for model, _ in places}) == 1 else f"{Path(model).name}, layer {layer}"
 
 
@@ -152,17 +133,3 @@ def _caption(trials: Sequence[Trial], facts: Mapping[str, Any], planes: Sequence
     sentences += ["Down and to the left is better."] if all_lower else []
     line = " ".join(sentences)
     return line if len(line) <= width else "\n".join(textwrap.fill(sentence, width) for sentence in sentences)
-
-
-def _save(figure: Figure, path: Path, **options: Any) -> None:
-    content = BytesIO()
-    figure.savefig(content, format=path.suffix[1:], **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        beside.write_bytes(content.getvalue())
-        beside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise

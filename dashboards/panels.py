@@ -24,6 +24,10 @@ class Plane(NamedTuple):
     y: Axis
     on_front: str
     """Column that marks the trials of the frontier."""
+    steps: bool = True
+    """Whether the frontier is one of these two metrics alone, and so a line of steps."""
+    front: str = ""
+    """Ends the names of the frontier's columns."""
 
 
 def draw_trials(panel: Axes, trials: Sequence[Trial], plane: Plane, *, sizes: Sequence[int]) -> None:
@@ -33,15 +37,15 @@ def draw_trials(panel: Axes, trials: Sequence[Trial], plane: Plane, *, sizes: Se
     show are counted in a note.
     """
     shown = [trial for trial in trials if all(a.scale != "log" or trial[a.column] > 0 for a in (plane.x, plane.y))]
-    for loss, d_sae in _groups(shown):
+    for loss, d_sae in groups(shown):
         group = [trial for trial in shown if (trial["loss"], trial["d_sae"]) == (loss, d_sae)]
         look = loss_look(loss)
         marks: dict[str, Any] = {"marker": look.marker, "color": look.color, "markeredgewidth": 0.0}
-        dominated = _points((trial for trial in group if not trial[plane.on_front]), plane)
-        front = np.unique(_points((trial for trial in group if trial[plane.on_front]), plane), axis=0)
+        dominated = points((trial for trial in group if not trial[plane.on_front]), plane)
+        front = np.unique(points((trial for trial in group if trial[plane.on_front]), plane), axis=0)
         panel.plot(*dominated.T, linestyle="", markersize=4, alpha=0.3, **marks)
-        steps: Any = "steps-post" if plane.x.better == "lower" else "steps-pre"
-        line: Any = _line_style(d_sae, sizes)
+        steps: Any = step_style(plane)
+        line: Any = line_style(d_sae, sizes) if plane.steps else ""
         panel.plot(*front.T, drawstyle=steps, linestyle=line, linewidth=1.2, markersize=5, **marks)
     panel.axhline(0, color="#888888", linewidth=0.6, zorder=1)
     if len(shown) < len(trials):
@@ -62,7 +66,7 @@ def dress(panel: Axes, plane: Plane, trials: Sequence[Trial], *, with_y: bool) -
 
 def legend_entries(trials: Sequence[Trial], planes: Sequence[Plane], *, sizes: Sequence[int]) -> list[Line2D]:
     """Losses, dominated trials if there are any, dictionary sizes if there are several."""
-    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in _groups(trials))]
+    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in groups(trials))]
     entries = [
         Line2D([], [], color=look.color, marker=look.marker, label=look.label, markeredgewidth=0.0, markersize=5)
         for look in looks
@@ -71,23 +75,29 @@ def legend_entries(trials: Sequence[Trial], planes: Sequence[Plane], *, sizes: S
         faint: dict[str, Any] = {"alpha": 0.4, "markeredgewidth": 0.0, "markersize": 4}
         entries.append(Line2D([], [], linestyle="", marker="o", color=_GREY, label="dominated", **faint))
     for size in sizes if len(sizes) > 1 else ():
-        line: Any = _line_style(size, sizes)
+        line: Any = line_style(size, sizes)
         entries.append(Line2D([], [], color=_GREY, linestyle=line, label=f"{size} elements"))
     return entries
 
 
-def _groups(trials: Iterable[Trial]) -> list[tuple[str, int]]:
+def groups(trials: Iterable[Trial]) -> list[tuple[str, int]]:
     """Losses in the order of the style, dictionary sizes from small to large."""
     found = {(trial["loss"], trial["d_sae"]) for trial in trials}
     return sorted(found, key=lambda group: (loss_rank(group[0]), group[1]))
 
 
-def _points(trials: Iterable[Trial], plane: Plane) -> np.ndarray:
+def points(trials: Iterable[Trial], plane: Plane) -> np.ndarray:
     """ "trials 2", also if there are none."""
     return np.array([(trial[plane.x.column], trial[plane.y.column]) for trial in trials], dtype=float).reshape(-1, 2)
 
 
-def _line_style(d_sae: int, sizes: Sequence[int]) -> str:
+def step_style(plane: Plane) -> str:
+    """The corner of a step is where both metrics are the worse of two neighbours."""
+    return "steps-post" if plane.x.better == "lower" else "steps-pre"
+
+
+def line_style(d_sae: int, sizes: Sequence[int]) -> str:
+    """Of a dictionary size, small ones first."""
     return _LINE_STYLES[sizes.index(d_sae) % len(_LINE_STYLES)]
 
 

@@ -5,10 +5,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.jobs import now
 from orchestrator.prepare import Planned
-from orchestrator.records import Row
+from orchestrator.records import Event, Row
 from orchestrator.screen import Screen
-from orchestrator.tracking import check_tracking, masked
+from orchestrator.tracking import Unreachable, check_tracking, masked
 from trainer.config import TrialConfig
 from trainer.data import prepare_rows
 from trainer.errors import BadInput, EnvironmentProblem
@@ -43,7 +44,11 @@ def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialCo
     """
     if planned.options.tracking:
         screen.phase(f"looking for MLflow at {masked(planned.tracking_uri)}")
-        check_tracking(planned.tracking_uri)
+        try:
+            check_tracking(planned.tracking_uri)
+        except Unreachable as problem:  # the run folder keeps everything until it is back
+            said = f"training does not wait for MLflow, which gets everything once it answers: {problem}"
+            screen.event(Event(time=now(), level="warning", event="trouble", message=said))
     if not planned.options.local and (address := os.environ.get("RAY_ADDRESS", "")):
         check_ray_address(address)
     screen.phase(f"preparing rows of {planned.sweep.data.dataset}")
@@ -76,7 +81,7 @@ def check_writable(runs: Path) -> None:
 
 def _check_model(planned: Planned, config: TrialConfig, kept: Sequence[Row]) -> None:
     from orchestrator.held import held_model
-    from trainer.step import DTYPES
+    from trainer.precision import DTYPES
 
     if planned.facts.n_parameters <= LARGEST_LOADED_TWICE:
         import torch

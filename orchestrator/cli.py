@@ -5,8 +5,19 @@ Imports nothing heavy before a command runs, so that `--help` and completion are
 
 import typer
 
+from orchestrator.compare import compare
+from orchestrator.doctor import doctor
+from orchestrator.evaluate import evaluate
+from orchestrator.export_command import export
+from orchestrator.export_sae import export_sae
+from orchestrator.frontier_command import frontier
 from orchestrator.launch import launch
+from orchestrator.plot import plot
+from orchestrator.resume import resume
+from orchestrator.retry import retry
 from orchestrator.status import status
+from orchestrator.stop import stop
+from orchestrator.sync import sync
 
 app = typer.Typer(
     name="orchestrator",
@@ -15,8 +26,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+# Running sweeps.
 app.command()(launch)
 app.command()(status)
+app.command()(resume)
+app.command()(retry)
+app.command()(stop)
+# What came out of them.
+app.command()(frontier)
+app.command()(compare)
+app.command()(plot)
+app.command()(export)
+app.command()(export_sae)
+app.command()(evaluate)
+# Around them.
+app.command()(sync)
+app.command()(doctor)
 
 
 def main() -> None:

@@ -3,32 +3,45 @@
 Ray and MLflow are reached through `run.py` and `tracking`; neither is loaded for a sweep that is finished already.
 """
 
+import shlex
 from collections.abc import Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from typing import NamedTuple
 
 from orchestrator import finish
 from orchestrator.checks import check_everything, check_writable
 from orchestrator.finish import Result
 from orchestrator.jobs import PackJob
+from orchestrator.lease import lease
 from orchestrator.monitor import Monitor
+from orchestrator.next_round import next_round
 from orchestrator.prepare import (
     LaunchOptions,
     Planned,
     import_tracking,
     kept_rows,
-    lock,
     make_jobs,
+    make_mirror,
     read_and_plan,
-    start_tracking,
+    set_rows_aside,
+    trial_runs,
     write_plan,
 )
-from orchestrator.records import Row, SweepState
+from orchestrator.records import Holder, Row, SweepState
+from orchestrator.recovery import Recovery
+from orchestrator.rounds import Rounds
 from orchestrator.run import Outcomes, run_here, run_on_ray
 from orchestrator.screen import Screen
 from orchestrator.stopping import StopRequest, signals_handled
 from orchestrator.streams import console_goes_to
-from orchestrator.tracking import Tracker, experiment_link, mlflow_ui_command
+from orchestrator.sweep_home import changes_event, refuse_another_meaning
+from orchestrator.tracking import Mirror, masked, mlflow_ui_command
+from trainer.errors import BadInput
+
+MLFLOW_S = 60.0
+"""Longest wait at the end for MLflow to have everything."""
+MLFLOW_CUT_OFF_S = 5.0
+"""The same after a second Ctrl-C."""
 
 
 class Launched(NamedTuple):
@@ -46,23 +59,35 @@ def launch(options: LaunchOptions, screen: Screen) -> Launched:
     """
     screen.phase(f"reading {options.sweep_file}")
     planned = read_and_plan(options)
+    refuse_another_meaning(planned.home, planned.trial_ids, allowed=options.allow_changed)
     check_writable(options.runs)
     kept = kept_rows(planned)
-    if not make_jobs(planned, kept) and _is_finished(planned):
+    if not make_jobs(planned, kept):
+        planned, _ = next_round(planned)
+    if not make_jobs(planned, kept) and not planned.home.changes and _is_finished(planned):
         return _as_it_is(planned, kept)
+    if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
+        screen.event(changed)
     stop = StopRequest(planned.folder.path)
     with signals_handled(stop):
-        configs = [planned.saved.trials[id_] for job in make_jobs(planned, kept) for id_ in job.trial_ids]
+        trials = planned.saved.trials
+        configs = [trials[id_] for job in make_jobs(planned, kept) for id_ in job.trial_ids]
         if configs:
             check_everything(planned, screen, configs, kept)
-        with ExitStack() as held:
-            lock(planned, held)
-            return _run(planned, stop, screen)
+        if configs and options.calibrate:
+            from orchestrator.calibrate import calibrated
+
+            planned = calibrated(planned, screen)
+        with lease(planned.folder, launch_id=planned.launch_id) as before:
+            return _run(planned, stop, screen, before)
 
 
 def _is_finished(planned: Planned) -> bool:
     """Whether an earlier launch got to its end."""
-    status = planned.folder.status()
+    try:
+        status = planned.folder.status()
+    except BadInput:  # it says nothing that cannot be made again
+        return False
     return status is not None and status.state is SweepState.COMPLETE and planned.folder.frontier.exists()
 
 
@@ -78,35 +103,52 @@ def _as_it_is(planned: Planned, kept: Sequence[Row]) -> Launched:
     return Launched(result, _exit_code(result, stop=None))
 
 
-def _run(planned: Planned, stop: StopRequest, screen: Screen) -> Launched:
-    """Train, with the run folder ours."""
+def _run(planned: Planned, stop: StopRequest, screen: Screen, before: Holder | None) -> Launched:
+    """Train, with the run folder ours. `before`: a launch that ended without giving it back."""
     folder = planned.folder
+    folder.clear_leftovers()
+    aside = set_rows_aside(planned)
     kept = kept_rows(planned)
     jobs = make_jobs(planned, kept)
     stop.clear_file()
+    if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
+        folder.add_event(changed)
     write_plan(planned, jobs)
     monitor = Monitor(
-        folder, planned.saved, screen=screen, stop=stop, kept=kept, export=lambda: _export_while_running(planned)
+        folder,
+        planned.saved,
+        screen=screen,
+        stop=stop,
+        kept=kept,
+        export=lambda: _export_while_running(recovery.planned),
+        hung_after_s=60 * planned.sweep.resources.hung_after_minutes,
     )
+    if before is not None:
+        monitor.event("took_over", f"took over from {before}, which is gone", level="warning")
+    for name, why, path in aside:
+        monitor.event("row_set_aside", f"{name} is run again: {why} (its result is now {path})", level="warning")
     monitor.event(
         "sweep_started", _start_text(planned, kept, jobs), n_trials=len(planned.plan.trials), n_kept=len(kept)
     )
     monitor.write_status(SweepState.RUNNING)
     screen.note("results", str(folder.path))
     screen.note("Ctrl-C", "stops after the current step and keeps what is done")
-    tracking = _Tracking(planned, screen)
-    outcomes, cut_off = _run_packs(planned, jobs, stop=stop, monitor=monitor, screen=screen, tracking=tracking)
-    result = _finish(planned, outcomes, monitor, screen, tracking, n_kept=len(kept), cut_off=cut_off)
+    tracking = _Tracking(planned, monitor, screen)
+    recovery = Recovery(planned, monitor, stop)
+    recovery.begin(jobs)
+    rounds = Rounds(recovery, monitor, stop, on_more=tracking.more)
+    outcomes, cut_off = _run_packs(rounds, jobs, stop=stop, monitor=monitor, screen=screen, tracking=tracking)
+    result = _finish(recovery.planned, outcomes, monitor, screen, tracking, n_kept=len(kept), cut_off=cut_off)
     stop.clear_file()
     return Launched(result, _exit_code(result, stop))
 
 
 class _Tracking:
-    """MLflow runs, if they are wanted: made while Ray starts."""
+    """The copy in MLflow, if it is wanted: begun while Ray starts, never waited for before the end."""
 
-    def __init__(self, planned: Planned, screen: Screen) -> None:
-        self._planned, self._screen = planned, screen
-        self.tracker: Tracker | None = None
+    def __init__(self, planned: Planned, monitor: Monitor, screen: Screen) -> None:
+        self._planned, self._monitor, self._screen = planned, monitor, screen
+        self.mirror: Mirror | None = None
 
     def load(self) -> None:
         if self._planned.options.tracking:
@@ -114,15 +156,32 @@ class _Tracking:
 
     def start(self) -> None:
         if self._planned.options.tracking:
-            self.tracker = start_tracking(self._planned)
-            if runs := self._planned.folder.mlflow_runs():
-                where = mlflow_ui_command(self._planned.tracking_uri)
-                link = experiment_link(self._planned.tracking_uri, runs.experiment_id)
-                self._screen.note("MLflow", where or link)
+            self.mirror = make_mirror(self._planned, self._tell)
+            self.mirror.start()
+            uri = self._planned.tracking_uri
+            self._screen.note("MLflow", mlflow_ui_command(uri) or masked(uri))
+
+    def more(self, planned: Planned) -> None:
+        """A search has added trials."""
+        if self.mirror is not None:
+            self.mirror.add(trial_runs(planned))
+
+    def finish(self, result: Result, *, deadline_s: float) -> None:
+        """What the sweep came to, and the rest of the curves; says what is left, and how to send it later."""
+        if self.mirror is None:
+            return
+        self.mirror.publish(result.state, metrics=finish.sweep_metrics(result), files=finish.sweep_files(result))
+        if (behind := self.mirror.close(deadline_s)) is not None:
+            later = f"python -m orchestrator sync {shlex.quote(str(self._planned.folder.path))}"
+            said = f"MLflow has not got {behind}; the run folder has. To send it later: {later}"
+            self._monitor.event("trouble", said, level="warning")
+
+    def _tell(self, level: str, text: str) -> None:
+        self._monitor.event("mlflow", text, level="warning" if level == "warning" else "info")
 
 
 def _run_packs(
-    planned: Planned,
+    rounds: Rounds,
     jobs: Sequence[PackJob],
     *,
     stop: StopRequest,
@@ -131,6 +190,7 @@ def _run_packs(
     tracking: _Tracking,
 ) -> tuple[Outcomes, bool]:
     """Outcomes by pack, and whether packs were cut off by a second signal."""
+    planned = rounds.planned
     starts = {"Ray": not planned.options.local and bool(jobs), "MLflow": planned.options.tracking}
     if any(starts.values()):
         screen.phase(f"starting {' and '.join(name for name, is_wanted in starts.items() if is_wanted)}")
@@ -143,13 +203,20 @@ def _run_packs(
             return {}, False
         if planned.options.local:
             monitor.start()
-            return run_here(jobs, stop=stop), False
+            return run_here(jobs, stop=stop, after=rounds.jobs_after), False
         from orchestrator.held import forget
 
         forget()  # the model that was loaded to see that it can be
         path = planned.folder.path.absolute()
         with console_goes_to(planned.folder.ray_logs / "driver.log"):
-            outcomes = run_on_ray(jobs, folder=path, stop=stop, meanwhile=tracking.start, on_ready=monitor.start)
+            outcomes = run_on_ray(
+                jobs,
+                folder=path,
+                stop=stop,
+                meanwhile=tracking.start,
+                on_ready=monitor.start,
+                after=rounds.jobs_after,
+            )
             return outcomes, False
     except KeyboardInterrupt:  # StopNow, or what Ray makes of it
         return {}, True
@@ -167,10 +234,10 @@ def _finish(
     n_kept: int,
     cut_off: bool,
 ) -> Result:
-    tracker = tracking.tracker
     screen.phase("writing the frontier")
-    written = finish.write_missing_rows(planned, outcomes, monitor, cut_off=cut_off)
+    finish.write_missing_rows(planned, outcomes, monitor, cut_off=cut_off)
     monitor.look()
+    finish.tidy(planned)
     state = finish.state_of(planned)
     exported = finish.export(planned, state, snapshot=True)
     try:
@@ -179,15 +246,10 @@ def _finish(
         figures = ()
         monitor.event("trouble", f"no picture of the frontier: {trouble}", level="warning")
     result = finish.result_of(planned, exported, n_done_before=n_kept, figures=figures)
-    if tracker is not None and not cut_off:
+    if tracking.mirror is not None:
         screen.phase("bringing MLflow up to date")
-        for problem in (
-            finish.catch_up(planned, tracker, outcomes.values(), written),
-            finish.publish(planned, tracker, result),
-        ):
-            if problem is not None:
-                said = f"MLflow has not got everything (the run folder has): {problem}"
-                monitor.event("trouble", said, level="warning")
+        tracking.finish(result, deadline_s=MLFLOW_CUT_OFF_S if cut_off else MLFLOW_S)
+        result = replace(result, mlflow=finish.mlflow_link(planned))  # its runs may have been made just now
     monitor.write_status(state)
     monitor.event("sweep_ended", f"{result.n_done} of {result.n_trials} trials are done", state=str(state))
     return result

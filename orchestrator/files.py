@@ -7,20 +7,23 @@ Knows bytes and paths; what is in a file is the business of `run_folder.py` and 
 # pyarrow ships no types.
 
 import errno
+import hashlib
 import json
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO, RawIOBase
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.errors import EnvironmentProblem
-from trainer.files import write_whole
+from trainer.faults import fault_point
+from trainer.files import sync_folder, write_whole
 
+SEAL = "sha256"
 _WHAT_TO_DO = {
     errno.EACCES: "Give this user the right to write there, or choose another folder.",
     errno.EPERM: "Give this user the right to write there, or choose another folder.",
@@ -52,6 +55,18 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(without_non_finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def sealed(fields: Mapping[str, object]) -> dict[str, object]:
+    """For JSON that must be seen to be damaged: the same fields, as JSON has them, and a hash of them."""
+    plain: dict[str, object] = json.loads(json.dumps(without_non_finite(dict(fields)), allow_nan=False))
+    return plain | {SEAL: _hash(plain)}
+
+
+def is_whole(fields: dict[str, object]) -> bool:
+    """Whether fields that were read are those that were sealed. Takes the seal off. True where there is none."""
+    seal = fields.pop(SEAL, None)
+    return seal is None or seal == _hash(fields)
+
+
 def write_parquet(path: Path, table: pa.Table) -> None:
     """`write_bytes` of one Parquet file: zstd, one row group, the same bytes for the same table."""
     write_bytes(path, parquet_bytes(table))
@@ -64,19 +79,32 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Add whole lines at the end, in one write. For files with one writer at a time.
+def append_lines(path: Path, lines: Iterable[str], *, durable: bool = False) -> None:
+    """Add whole lines at the end: all of them, or where it raises none. For files with one writer at a time.
 
-    If a killed writer left a torn last line, that piece is cut off first. Raises like `write_bytes`.
+    If a killed writer left a torn last line, that piece is cut off first. `durable`: they outlast a loss of power.
+    Raises like `write_bytes`.
     """
     content = "".join(f"{line}\n" for line in lines).encode()
     if not content:
         return
     with disk_problems_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
         with path.open("ab+", buffering=0) as file:
-            _cut_torn_line(file.fileno())
-            file.write(content)
+            end = _cut_torn_line(file.fileno())
+            fault_point(f"append:{path.name}")
+            try:
+                _write_all(file, content, place=path.name)
+                if durable:
+                    fault_point(f"append.sync:{path.name}")
+                    os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file.fileno(), end)
+                raise
+        if durable and is_new:
+            sync_folder(path.parent)
 
 
 def whole_lines(path: Path) -> Iterator[str]:
@@ -86,6 +114,10 @@ def whole_lines(path: Path) -> Iterator[str]:
     except FileNotFoundError:
         return
     yield from content[: content.rfind(b"\n") + 1].decode(errors="replace").split("\n")[:-1]
+
+
+def _hash(fields: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def without_non_finite(value: object) -> object:
@@ -111,8 +143,17 @@ def disk_problems_explained(path: Path) -> Generator[None]:
         raise EnvironmentProblem(f"cannot write {path}: {error.strerror or error}. {what_to_do}") from error
 
 
-def _cut_torn_line(handle: int) -> None:
-    """Truncate after the last line end. Looks back block by block, since files are long and pieces short."""
+def _write_all(file: RawIOBase, content: bytes, *, place: str) -> None:
+    """Also where the system takes it in pieces."""
+    half = len(content) // 2
+    for part in (memoryview(content)[:half], memoryview(content)[half:]):
+        while part:
+            part = part[file.write(part) or 0 :]
+        fault_point(f"append.middle:{place}")
+
+
+def _cut_torn_line(handle: int) -> int:
+    """Truncate after the last line end, and return its place. Looks back block by block: pieces are short."""
     size = end = os.fstat(handle).st_size
     while end > 0:
         start = max(0, end - 4096)
@@ -123,3 +164,4 @@ def _cut_torn_line(handle: int) -> None:
         end = start
     if end != size:
         os.ftruncate(handle, end)
+    return end

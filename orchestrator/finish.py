@@ -3,20 +3,26 @@
 Everything here is made from the run folder, so it may be done again at any time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.export import Exported, export_frontier, read_frontier
-from orchestrator.jobs import PackOutcome, in_ms, now
+from orchestrator import checkpoints
+from orchestrator.estimates import Compared, compared_by_pack
+from orchestrator.export import Exported, export_frontier
+from orchestrator.fence import fence_off
+from orchestrator.fronts.cautions import Caution
+from orchestrator.jobs import PackOutcome, now
 from orchestrator.monitor import Monitor
-from orchestrator.prepare import Planned
-from orchestrator.records import PackState, Row, RowStatus, SweepState
+from orchestrator.next_round import found_so_far, next_round
+from orchestrator.prepare import Planned, row_if_whole
+from orchestrator.records import PackState, PackStatus, Row, RowStatus, SweepState
 from orchestrator.run_folder import RunFolder
-from orchestrator.tracking import Tracker, how_to_open
+from orchestrator.search.tried import Found
+from orchestrator.tracking import how_to_open
 from orchestrator.versions import versions_on
-from trainer.errors import EnvironmentProblem
+from trainer.errors import BadInput
 
 Failure = tuple[str, str]
 """Name of a trial and why it failed."""
@@ -41,6 +47,14 @@ class Result:
     """How to look at the runs; empty without tracking."""
     left_out: Mapping[str, str]
     """By trial, why a finished trial is not in the table."""
+    compared: Mapping[str, Compared]
+    """By pack, what it took beside what was estimated."""
+    warnings: tuple[Caution, ...] = ()
+    """What to know before trusting the frontiers."""
+    search: str = ""
+    """What was looked for after the grid; empty where nothing was."""
+    found: tuple[Found, ...] = ()
+    """What has come of that."""
 
     @property
     def frontier(self) -> Path:
@@ -53,13 +67,15 @@ def write_missing_rows(
     """Rows for trials whose worker could not write one: failed where it died, stopped where it was cut off."""
     folder, written = planned.folder, list[Row]()
     for pack in planned.plan.packs:
-        outcome, status = outcomes.get(pack.pack_id), folder.pack_status(pack.pack_id)
-        died = outcome is not None and outcome.state is PackState.FAILED and outcome.error is not None
+        outcome, status = outcomes.get(pack.pack_id), _status(folder, pack.pack_id)
+        can_go_on = outcome is not None and outcome.reason in ("memory", "disk")  # by the same command
+        died = outcome is not None and outcome.state is PackState.FAILED and not can_go_on and outcome.error is not None
         was_cut = cut_off and outcome is None and status is not None and status.state is PackState.RUNNING
         if not (died or was_cut) or status is None:
             continue
         state, kind = (PackState.FAILED, RowStatus.FAILED) if died else (PackState.STOPPED, RowStatus.STOPPED)
         error = outcome.error if outcome is not None else f"cut off at step {status.step}"
+        fence_off(folder, pack.pack_id)
         for trial_id in status.trial_ids:
             if trial_id not in monitor.rows:
                 written.append(_missing_row(planned, trial_id, pack.pack_id, kind, error))
@@ -68,6 +84,24 @@ def write_missing_rows(
             status.model_copy(update={"state": state, "error": error, "tokens_per_s": None, "updated_at": now()})
         )
     return written
+
+
+def tidy(planned: Planned) -> None:
+    """Remove what workers had no time for that were killed: half-written files, checkpoints of packs that are done."""
+    folder = planned.folder
+    folder.clear_leftovers()
+    for pack in planned.plan.packs:
+        rows = [row_if_whole(folder, id_) for id_ in pack.trial_ids if id_ in planned.trial_ids]
+        if all(row is not None and row.status is RowStatus.DONE for row in rows):
+            checkpoints.remove(folder.checkpoints(pack.pack_id))
+
+
+def _status(folder: RunFolder, pack_id: str) -> PackStatus | None:
+    """None also where it was damaged: it says nothing that a row depends on."""
+    try:
+        return folder.pack_status(pack_id)
+    except BadInput:
+        return None
 
 
 def export(planned: Planned, state: SweepState, *, snapshot: bool = False) -> Exported:
@@ -79,6 +113,9 @@ def export(planned: Planned, state: SweepState, *, snapshot: bool = False) -> Ex
         now=now(),
         objectives=planned.sweep.frontier.planes,
         reference=planned.sweep.frontier.reference,
+        targets=planned.sweep.frontier.match,
+        max_gap=planned.sweep.frontier.max_gap,
+        trial_ids=None if planned.options.include_removed else planned.trial_ids,
         snapshot=snapshot,
     )
 
@@ -91,45 +128,32 @@ def draw(planned: Planned) -> tuple[Path, ...]:
 
 
 def state_of(planned: Planned) -> SweepState:
-    """Complete where every trial is done or failed."""
-    rows = (planned.folder.row(trial.trial_id) for trial in planned.plan.trials)
+    """Complete where every trial is done or failed, and the sweep's search asks for no more."""
+    rows = [planned.folder.row(trial.trial_id) for trial in planned.plan.trials]
     ended = all(row is not None and row.status is not RowStatus.STOPPED for row in rows)
-    return SweepState.COMPLETE if ended else SweepState.STOPPED
+    return SweepState.COMPLETE if ended and not next_round(planned)[1] else SweepState.STOPPED
 
 
-def catch_up(
-    planned: Planned, tracker: Tracker, outcomes: Iterable[PackOutcome], rows: Iterable[Row]
-) -> EnvironmentProblem | None:
-    """Send to MLflow what workers could not send, and how the trials of `rows` ended. Returns what went wrong."""
-    runs = planned.folder.mlflow_runs()
-    assert runs is not None  # there is a tracker
-    late = {trial_id: planned.folder.row(trial_id) for outcome in outcomes for trial_id in outcome.unsent}
-    late |= {row.trial_id: row for row in rows}
-    try:
-        for trial_id, row in late.items():
-            run_id = runs.trials[trial_id]
-            tracker.replay(run_id, planned.folder.curve(trial_id))
-            if row is not None:
-                tracker.end_trial(
-                    run_id, row.status, time_ms=in_ms(row.finished_at), metrics=row.metrics, error=row.error or ""
-                )
-    except EnvironmentProblem as problem:
-        return problem
-    return None
-
-
-def publish(planned: Planned, tracker: Tracker, result: Result) -> EnvironmentProblem | None:
-    """Numbers and files of the sweep on its parent run. Returns what went wrong."""
-    runs = planned.folder.mlflow_runs()
-    assert runs is not None  # there is a tracker
-    metrics = {
+def sweep_metrics(result: Result) -> dict[str, float]:
+    """What MLflow shows of the whole sweep."""
+    return {
         "n_trials": float(result.n_trials),
         "n_done": float(result.n_done),
         "n_failed": float(len(result.failures)),
         "n_on_frontier": float(len(result.front)),
     }
-    files = [result.frontier, *result.figures, planned.folder.path / "sweep.yaml"]
-    return tracker.publish(runs, result.state, metrics=metrics, artifacts=[path for path in files if path.exists()])
+
+
+def sweep_files(result: Result) -> list[Path]:
+    """What goes to the sweep's own run in MLflow."""
+    files = [result.frontier, *result.figures, result.folder / "sweep.yaml"]
+    return [path for path in files if path.exists()]
+
+
+def mlflow_link(planned: Planned) -> str:
+    """How to look at the sweep in MLflow; empty where it is not there (yet)."""
+    runs = planned.folder.mlflow_runs() if planned.options.tracking else None
+    return how_to_open(planned.tracking_uri, runs.experiment_id) if runs else ""
 
 
 def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figures: tuple[Path, ...]) -> Result:
@@ -138,8 +162,8 @@ def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figur
     rows = [row for trial in planned.plan.trials if (row := folder.row(trial.trial_id)) is not None]
     names = planned.saved.run_names
     objective = planned.sweep.frontier.planes[0]
-    table: list[dict[str, Any]] = read_frontier(folder.frontier).to_pylist()
-    runs = folder.mlflow_runs() if planned.options.tracking else None
+    table = exported.fronts.table
+    front: list[dict[str, Any]] = table.filter(table[f"on_front_{objective.label}"]).to_pylist()
     done = {row.trial_id for row in rows if row.status is RowStatus.DONE}
     return Result(
         sweep_id=planned.plan.sweep_id,
@@ -149,11 +173,15 @@ def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figur
         n_done=len(done),
         n_done_before=n_done_before,
         failures=tuple((names[row.trial_id], row.error or "") for row in rows if row.status is RowStatus.FAILED),
-        front=tuple(line for line in table if line[f"on_front_{objective.label}"] and line["trial_id"] in names),
+        front=tuple(front),
         objectives=(objective.x, objective.y),
         figures=figures,
-        mlflow=how_to_open(planned.tracking_uri, runs.experiment_id) if runs else "",
+        mlflow=mlflow_link(planned),
         left_out={names[id_]: why for id_, why in exported.left_out.items() if id_ in done},
+        compared=compared_by_pack(planned.saved, rows),
+        warnings=tuple(exported.fronts.warnings),
+        search=planned.searching.planner.label if planned.searching is not None else "",
+        found=found_so_far(planned),
     )
 
 

@@ -11,24 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.pareto import dominators, hypervolume, hypervolume_contributions, pareto_mask
-from orchestrator.records import MLflowRuns, Row, RowStatus
+from orchestrator.fronts.costs import costs_of, reference_of, scaled
+from orchestrator.fronts.grouped import grouped
+from orchestrator.objectives import check_objectives
+from orchestrator.pareto import NOBODY, dominators, hypervolume, hypervolume_contributions, pareto_mask
+from orchestrator.records import MLflowRuns, Row
 from orchestrator.schema import (
     DEFAULT_OBJECTIVES,
     FRONT_GROUP,
     JOINT_FRONT_GROUP,
     METRIC_COLUMNS,
-    RUN_COLUMNS,
     SORTED_BY,
     Column,
     Objective,
     columns,
-    objective_columns,
 )
-from trainer.errors import BadInput
-
-Line = dict[str, object]
-"""One trial by column."""
+from orchestrator.trial_lines import failures_by_trial, is_among, is_done, lines_of
 
 
 def frontier_table(
@@ -39,159 +37,125 @@ def frontier_table(
     reference: Mapping[str, float] | None = None,
     mlflow_runs: MLflowRuns | None = None,
 ) -> pa.Table:
+    """`frontier_of_lines` of rows."""
+    return frontier_of_lines(
+        lines_of(rows), sweep_id=sweep_id, objectives=objectives, reference=reference, mlflow_runs=mlflow_runs
+    )
+
+
+def frontier_of_lines(
+    lines: pa.Table,
+    *,
+    sweep_id: str,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+    reference: Mapping[str, float] | None = None,
+    mlflow_runs: MLflowRuns | None = None,
+) -> pa.Table:
     """The table of `schema.columns(objectives)`, sorted by `SORTED_BY`.
 
-    `reference`: worst value of interest by column, of which hypervolume is measured; without one of an objective's two,
-    that objective has none. Raises `BadInput` for an objective or a reference that no metric answers to.
+    `reference`: worst value of interest by column, of which hypervolume is measured; without one of each of an
+    objective's metrics, that objective has none. Raises `BadInput` for an objective or a reference that makes no sense.
     """
-    reference = reference or {}
-    check_objectives(objectives, reference)
-    rows = list(rows)
-    unfit = left_out(rows, objectives)
-    lines = [_line(row, sweep_id, mlflow_runs) for row in rows if row.trial_id not in unfit]
-    lines.sort(key=lambda line: tuple(line[name] for name in SORTED_BY))  # pyright: ignore[reportArgumentType]
+    check_objectives(objectives, reference or {})
+    table = _fit(lines, objectives)
+    table = table.sort_by([(name, "ascending") for name in SORTED_BY])
+    found = {name: table[name] for name in table.column_names} | _of_the_sweep(table, sweep_id, mlflow_runs)
     for objective in objectives:
-        _add_front(lines, objective, reference)
+        found |= _fronts(table, objective, reference or {})
+    wanted = columns(objectives)
     return pa.table(
-        [pa.array([line[column.name] for line in lines], column.type) for column in columns(objectives)],
-        schema=pa.schema([column.field for column in columns(objectives)]),
+        [_as(found[column.name], column) for column in wanted], schema=pa.schema([column.field for column in wanted])
     )
 
 
 def left_out(rows: Iterable[Row], objectives: Sequence[Objective] = DEFAULT_OBJECTIVES) -> dict[str, str]:
     """By trial id, why a row is not in the table."""
+    return left_out_of(lines_of(rows), objectives)
+
+
+def left_out_of(lines: pa.Table, objectives: Sequence[Objective] = DEFAULT_OBJECTIVES) -> dict[str, str]:
+    """By trial id, why a line is not in the table."""
+    reasons = failures_by_trial(lines)
+    needed = _needed(objectives)
+    done = lines.filter(pa.array(is_done(lines)))
+    bad = done.filter(pa.array(~_has_all(done, needed))).select(["trial_id", *needed])
+    for line in bad.to_pylist():
+        reasons[line["trial_id"]] = f"no finite {', '.join(name for name in needed if line[name] is None)}"
+    order = {trial_id: place for place, trial_id in enumerate(lines["trial_id"].to_pylist())} if reasons else {}
+    return dict(sorted(reasons.items(), key=lambda item: order[item[0]]))
+
+
+def missing_by_front(lines: pa.Table, table: pa.Table) -> dict[tuple[str | int, ...], tuple[str, ...]]:
+    """Trials that are not in the table, by the `FRONT_GROUP` of those in it that share their model, hookpoint, loss and
+    ratio. A trial that failed early does not know its group."""
+    alike = ("model", "hookpoint", "loss", "ratio")
+    groups: dict[tuple[object, ...], tuple[str | int, ...]] = {}
+    for group in grouped(table, FRONT_GROUP):
+        first = {name: table[name][int(group[0])].as_py() for name in (*FRONT_GROUP, *alike)}
+        groups[tuple(first[name] for name in alike)] = tuple(first[name] for name in FRONT_GROUP)
+    out = lines.filter(pa.array(~is_among(lines, table["trial_id"].to_pylist()))).select(["trial_id", *alike])
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    for line in out.to_pylist():
+        if (key := groups.get(tuple(line[name] for name in alike))) is not None:
+            found.setdefault(key, []).append(line["trial_id"])
+    return {key: tuple(trial_ids) for key, trial_ids in found.items()}
+
+
+def _needed(objectives: Sequence[Objective]) -> list[str]:
     needed = {column.name for column in METRIC_COLUMNS if not column.nullable}
-    needed |= {name for objective in objectives for name in objective}
-    reasons = {row.trial_id: _reason(row, sorted(needed)) for row in rows}
-    return {trial_id: reason for trial_id, reason in reasons.items() if reason}
+    return sorted(needed | {name for objective in objectives for name in objective})
 
 
-def check_objectives(objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:
-    """Raise `BadInput` with everything that is wrong with them."""
-    known = objective_columns()
-    problems = [
-        f"frontier.objectives: {name!r} cannot be an objective"
-        for objective in objectives
-        for name in objective
-        if name not in known
-    ]
-    problems += [
-        f"frontier.objectives: {list(pair)} pairs a metric with itself" for pair in objectives if len({*pair}) < 2
-    ]
-    if len({*objectives}) < len(objectives):
-        problems.append("frontier.objectives: the same pair twice")
-    problems += [f"frontier.reference: no metric {name!r}" for name in reference if name not in known]
-    problems += [
-        f"frontier.reference: {name}={value}, expected a number above {_least(known[name]):g}"
-        for name, value in reference.items()
-        if name in known and not (np.isfinite(value) and value > _least(known[name]))
-    ]
-    if problems:
-        raise BadInput("\n".join([*problems, f"Expected metrics among {', '.join(known)}."]))
+def _has_all(lines: pa.Table, names: Sequence[str]) -> np.ndarray:
+    present = np.ones(len(lines), dtype=bool)
+    for name in names:
+        present &= lines[name].is_valid().to_numpy()
+    return present
 
 
-def _least(column: Column) -> float:
-    return {"log": 1.0, "linear": 0.0}[column.scale] if column.better == "lower" else -np.inf
+def _fit(lines: pa.Table, objectives: Sequence[Objective]) -> pa.Table:
+    done = lines.filter(pa.array(is_done(lines)))
+    return done.filter(pa.array(_has_all(done, _needed(objectives))))
 
 
-def _reason(row: Row, needed: Sequence[str]) -> str:
-    if row.status is not RowStatus.DONE:
-        return f"{row.status}: {row.error}" if row.error else str(row.status)
-    missing = [name for name in needed if not isinstance(row.metrics.get(name), float)]
-    return f"no finite {', '.join(missing)}" if missing else ""
+def _of_the_sweep(table: pa.Table, sweep_id: str, runs: MLflowRuns | None) -> dict[str, pa.Array]:
+    n, text = len(table), pa.string()
+    found = {name: pa.nulls(n, text) for name in ("mlflow_experiment_id", "mlflow_run_id")}
+    if runs is not None:
+        found["mlflow_experiment_id"] = pa.repeat(runs.experiment_id, n)
+        found["mlflow_run_id"] = pa.array([runs.trials.get(id_) for id_ in table["trial_id"].to_pylist()], text)
+    return found | {"sweep_id": pa.repeat(sweep_id, n)}
 
 
-def _line(row: Row, sweep_id: str, runs: MLflowRuns | None) -> Line:
-    config, facts, versions = row.config, row.facts, row.versions
-    assert facts is not None  # a done row has them; Row holds that
-    weights = config.loss.weights
+def _as(values: pa.Array, column: Column) -> pa.Array:
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return whole.cast(column.type) if whole.type != column.type else whole
+
+
+def _fronts(table: pa.Table, objective: Objective, reference: Mapping[str, float]) -> dict[str, pa.Array]:
+    """The columns of `schema.front_columns`."""
+    n, name = len(table), objective.label
+    costs = costs_of(table, objective)
+    measured = all(metric in reference for metric in objective)
+    on_front, on_joint = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    by, shares = np.full(n, NOBODY), np.zeros(n)
+    for group in grouped(table, FRONT_GROUP):
+        on_front[group] = pareto_mask(costs[group])
+        local = dominators(costs[group], on_front[group])
+        by[group] = np.where(local == NOBODY, NOBODY, group[local])
+        if measured:
+            shares[group] = _hypervolume_shares(costs[group], objective, reference)
+    for group in grouped(table, JOINT_FRONT_GROUP):
+        on_joint[group] = pareto_mask(costs[group])
     return {
-        "sweep_id": sweep_id,
-        "trial_id": row.trial_id,
-        "pack_id": row.pack_id,
-        "run_name": row.run_name,
-        "mlflow_experiment_id": runs.experiment_id if runs else None,
-        "mlflow_run_id": runs.trials.get(row.trial_id) if runs else None,
-        "model": config.model.name,
-        "dataset": config.data.dataset,
-        "hookpoint": config.hookpoint,
-        "layer": config.layer,
-        "loss": config.loss.kind,
-        "sparsity_coeff": weights.sparsity,
-        "sparsity_p": weights.sparsity_p,
-        "kl_coeff": weights.kl,
-        "downstream_coeff": weights.downstream,
-        "local_coeff": weights.local,
-        "activation": config.sae.activation,
-        "d_model": facts.d_model,
-        "d_sae": facts.d_sae,
-        "ratio": config.sae.ratio,
-        "seed": config.seed,
-        "lr": config.train.lr,
-        "context": config.data.context,
-        "n_train_tokens": facts.n_train_tokens,
-        "n_eval_tokens": facts.n_eval_tokens,
-        "alive_window_tokens": config.eval.alive_window_tokens,
-        **{column.name: _as_stored(row.metrics.get(column.name), column) for column in METRIC_COLUMNS},
-        **{column.name: _as_stored(row.cost.get(column.name), column) for column in RUN_COLUMNS if column.nullable},
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "device": versions.device,
-        "torch_version": versions.torch,
-        "code_version": versions.code,
-        "git_commit": versions.git_commit,
-        "data_hash": facts.data_hash,
-        "eval_hash": facts.eval_hash,
-        "model_hash": facts.model_hash,
-        "config_json": config.model_dump_json(),
+        f"on_front_{name}": pa.array(on_front),
+        f"on_joint_front_{name}": pa.array(on_joint),
+        f"dominated_by_{name}": table["trial_id"].take(pa.array(by, mask=by == NOBODY)),
+        f"hv_contribution_{name}": pa.array(shares, mask=np.full(n, not measured)),
     }
 
 
-def _as_stored(value: float | list[float | None] | None, column: Column) -> object:
-    return round(value) if isinstance(value, float) and pa.types.is_integer(column.type) else value
-
-
-def _add_front(lines: list[Line], objective: Objective, reference: Mapping[str, float]) -> None:
-    name = objective.label
-    for group in _grouped(lines, FRONT_GROUP):
-        costs = _costs(group, objective)
-        shares = _hypervolume_shares(group, objective, reference)
-        for line, on_front, by, share in zip(group, pareto_mask(costs), dominators(costs), shares, strict=True):
-            line[f"on_front_{name}"] = bool(on_front)
-            line[f"dominated_by_{name}"] = None if by is None else group[by]["trial_id"]
-            line[f"hv_contribution_{name}"] = share
-    for group in _grouped(lines, JOINT_FRONT_GROUP):
-        for line, on_front in zip(group, pareto_mask(_costs(group, objective)), strict=True):
-            line[f"on_joint_front_{name}"] = bool(on_front)
-
-
-def _grouped(lines: Iterable[Line], by: Sequence[str]) -> Iterable[list[Line]]:
-    groups: dict[tuple[object, ...], list[Line]] = {}
-    for line in lines:
-        groups.setdefault(tuple(line[name] for name in by), []).append(line)
-    return groups.values()
-
-
-def _costs(group: Sequence[Line], objective: Objective) -> np.ndarray:
-    """ "trials 2", lower is better. Here directions are settled."""
-    known = objective_columns()
-    signs = [1.0 if known[name].better == "lower" else -1.0 for name in objective]
-    return np.array([[line[name] for name in objective] for line in group], dtype=np.float64) * signs
-
-
-def _hypervolume_shares(
-    group: Sequence[Line], objective: Objective, reference: Mapping[str, float]
-) -> Sequence[float | None]:
-    """Of counts (log columns) the log10 is measured, and a count below 1 counts as 1."""
-    if not all(name in reference for name in objective):
-        return [None] * len(group)
-    known = objective_columns()
-    costs = _costs(group, objective)
-    worst = _costs([dict(reference)], objective)
-    for axis, name in enumerate(objective):
-        if known[name].scale == "log":
-            costs[:, axis] = np.log10(np.maximum(costs[:, axis], 1.0))
-            worst[:, axis] = np.log10(worst[:, axis])
-    total = hypervolume(costs, reference=worst[0])
-    contributions = hypervolume_contributions(costs, reference=worst[0])
-    return [float(part / total) if total > 0 else 0.0 for part in contributions]
+def _hypervolume_shares(costs: np.ndarray, objective: Objective, reference: Mapping[str, float]) -> np.ndarray:
+    points, worst = scaled(costs, objective), reference_of(objective, reference)
+    total = hypervolume(points, reference=worst)
+    return hypervolume_contributions(points, reference=worst) / total if total > 0 else np.zeros(len(points))

@@ -6,8 +6,9 @@ Everything else a worker reads from the run folder. Nothing in a job changes the
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from orchestrator.records import PackId, PackState, TrialId
 from trainer.values import Frozen, PositiveFinite
@@ -23,7 +24,7 @@ class PackJob(Frozen):
     """Absolute path of the run folder."""
     pack_id: PackId
     trial_ids: list[TrialId]
-    """Those of its trials that have no row to keep, in the pack's order."""
+    """Those of its trials that have no row to keep, in the pack's order. The plan has all of them."""
     cache: str
     """Folder of the token store."""
     cpus: PositiveFinite = 1.0
@@ -32,8 +33,14 @@ class PackJob(Frozen):
     micro_batch_rows: PositiveInt | None = None
     log_every_steps: PositiveInt = 20
     eval_every_tokens: PositiveInt | None = None
-    tracking: bool = True
-    """Whether to send to the MLflow runs that the run folder names."""
+    path: Literal["auto", "dense", "sparse"] = "auto"
+    """How SAEs are computed; `auto` goes by their density."""
+    launch_id: str = ""
+    """Of the launch that it is part of: of no use any more once another one has the lease. Empty: not looked at."""
+    hung_after_s: PositiveFinite = 900.0
+    """A worker that does nothing for this long is ended."""
+    checkpoint_every_s: NonNegativeFloat | None = None
+    """Seconds between checkpoints; None for what their cost suggests."""
 
     @property
     def n_threads(self) -> int:
@@ -48,8 +55,8 @@ class PackOutcome(Frozen):
     state: PackState
     error: str | None = None
     """Why no worker could finish it."""
-    unsent: dict[TrialId, str] = Field(default={})
-    """By trial, why MLflow has not got all of it. Its journal and its row have."""
+    reason: Literal["memory", "disk", "died"] | None = None
+    """What kind of thing that was, where something can be done: split it, wait for room, try again."""
 
 
 def stop_file(folder: Path) -> Path:

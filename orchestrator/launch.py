@@ -3,7 +3,6 @@
 Options and output only; the work is in `driver.py`. Imports nothing heavy before it has to, so that `--help` is quick.
 """
 
-import json
 import shlex
 import sys
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.go_on import resume_command
 from orchestrator.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -43,12 +43,33 @@ def launch(
             min=1, help="Packs to run side by side. Default: what this machine has room for.", show_default=False
         ),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Time some real steps first: for better estimates of time, and better packs."),
+    ] = False,
+    no_share: Annotated[
+        bool, typer.Option("--no-share", help="Train each trial alone: the same numbers, slower, for comparisons.")
+    ] = False,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Compute with all latents, zeros too: for comparisons.")
+    ] = False,
     tracking: Annotated[bool, typer.Option("--tracking/--no-tracking", help="Record the runs in MLflow.")] = True,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result, or the plan, as JSON.")] = False,
     log_format: Annotated[
         LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")
     ] = LogFormat.TEXT,
+    allow_changed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed",
+            help="Begin anew although a run of the same name exists whose trials mean something else.",
+        ),
+    ] = False,
+    include_removed: Annotated[
+        bool,
+        typer.Option("--include-removed", help="Show results of trials too that the sweep file has no longer."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Run a sweep, or what of it is not done yet, and show its frontier.
@@ -60,49 +81,82 @@ def launch(
     def command(streams: Streams) -> int:
         from orchestrator.prepare import LaunchOptions
 
-        options = LaunchOptions(sweep, tuple(overrides or ()), runs, local, tracking, retry_failed, slots)
+        options = LaunchOptions(
+            sweep,
+            tuple(overrides or ()),
+            runs,
+            local,
+            tracking,
+            retry_failed,
+            slots,
+            allow_changed=allow_changed,
+            include_removed=include_removed,
+            path="dense" if dense else "auto",
+            share=not no_share,
+            calibrate=calibrate,
+        )
         if dry_run:
-            return _dry_run(options, streams, as_json=as_json)
-        return _launch(options, streams, plain=plain, log_format=log_format, as_json=as_json)
+            return _dry_run(options, streams, plain=plain, log_format=log_format, as_json=as_json)
+        return run_and_tell(options, streams, plain=plain, log_format=log_format, as_json=as_json)
 
     raise typer.Exit(guarded(command, debug=debug))
 
 
-def _dry_run(options: "LaunchOptions", streams: Streams, *, as_json: bool) -> int:
-    from orchestrator.prepare import described, read_and_plan
+def _dry_run(options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool) -> int:
+    from orchestrator.plain import plain as plain_text
+    from orchestrator.plain import plain_json
+    from orchestrator.prepare import described, described_as_json, read_and_plan
+    from orchestrator.sweep_home import another_meaning, changes_text
 
     planned = read_and_plan(options, only_look=True)
-    print(planned.plan.to_json() if as_json else described(planned), file=streams.out)
+    if options.calibrate:
+        from orchestrator.calibrate import calibrated
+        from orchestrator.terminal import choose_screen
+
+        screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
+        try:
+            planned = calibrated(planned, screen)
+        finally:
+            screen.close()
+    for text in (another_meaning(planned.home, planned.trial_ids), changes_text(planned.home, planned.trial_ids)):
+        if text:
+            print(plain_text(text), file=streams.err, end="\n\n")
+    print(plain_json(described_as_json(planned)) if as_json else plain_text(described(planned)), file=streams.out)
     return 0
 
 
-def _launch(options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool) -> int:
-    from rich.console import Console
-
+def run_and_tell(
+    options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool
+) -> int:
+    """Run what is left, show how it goes and what came out. Returns the exit code."""
     from orchestrator.driver import launch
-    from orchestrator.files import without_non_finite
-    from orchestrator.records import SweepState
+    from orchestrator.plain import plain as plain_text
     from orchestrator.result_text import as_json as result_as_json
     from orchestrator.result_text import print_result
-    from orchestrator.terminal import choose_screen
+    from orchestrator.status import print_json
+    from orchestrator.terminal import WIDTH, SafeConsole, choose_screen
 
     screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
     try:
         result, exit_code = launch(options, screen)
+    except KeyboardInterrupt:  # before anything trained
+        screen.close()
+        print(plain_text(f"to begin again:  {command_to_go_on(options)}"), file=streams.err)
+        raise
     finally:
         screen.close()
     if as_json:
-        summary = without_non_finite(result_as_json(result, exit_code=exit_code))
-        print(json.dumps(summary, indent=1), file=streams.out)
+        print_json(result_as_json(result, exit_code=exit_code), streams)
         return exit_code
     words = streams.err if log_format is LogFormat.JSON else streams.out
-    go_on = command_to_go_on(options, retry_failed=result.state is SweepState.COMPLETE or options.retry_failed)
-    print_result(result, Console(file=words, width=None if words.isatty() else 100), go_on=go_on)
+    print_result(result, SafeConsole(file=words, width=None if words.isatty() else WIDTH))
     return exit_code
 
 
-def command_to_go_on(options: "LaunchOptions", *, retry_failed: bool = False) -> str:
-    """The command that does what is left."""
+def command_to_go_on(options: "LaunchOptions") -> str:
+    """The same command once more."""
+    if options.folder is not None:
+        return resume_command(options.folder)
     words = [Path(sys.executable).name, "-m", "orchestrator.launch", str(options.sweep_file)]
     for override in options.overrides:
         words += ["--set", override]
@@ -110,7 +164,15 @@ def command_to_go_on(options: "LaunchOptions", *, retry_failed: bool = False) ->
         words += ["--runs", str(options.runs)]
     if options.n_slots:
         words += ["--slots", str(options.n_slots)]
-    flags = {"--local": options.local, "--no-tracking": not options.tracking, "--retry-failed": retry_failed}
+    flags = {
+        "--local": options.local,
+        "--no-tracking": not options.tracking,
+        "--retry-failed": options.retry_failed,
+        "--allow-changed": options.allow_changed,
+        "--include-removed": options.include_removed,
+        "--no-share": not options.share,
+        "--dense": options.path == "dense",
+    }
     return shlex.join([*words, *(flag for flag, is_set in flags.items() if is_set)])
 
 

@@ -58,11 +58,13 @@ def _put(tree: dict[Key, Tree], path: TreePath, value: Tree, label: str, labels:
 
 
 def _path(written: str) -> TreePath:
-    """Keys of a dotted path. Whole numbers are layers; in the grid, `train.lr` is one key, the name of an axis."""
+    """Keys of a dotted path. Whole numbers are layers; in the grid and in what a search may choose from, `train.lr` is
+    one key, the name of an axis."""
     parts: list[Key] = [int(part) if part.isascii() and part.isdigit() else part for part in written.split(".")]
-    if parts[0] == "grid" and len(parts) > 2:
-        n_parts = {**dict.fromkeys(TRIAL_SECTIONS, 2), "loss": 3}.get(str(parts[1]), 1)
-        parts[1 : 1 + n_parts] = [".".join(map(str, parts[1 : 1 + n_parts]))]
+    axis = 1 if parts[0] == "grid" else 2 if parts[:2] == ["search", "space"] else len(parts)
+    if len(parts) > axis + 1:
+        n_parts = {**dict.fromkeys(TRIAL_SECTIONS, 2), "loss": 3}.get(str(parts[axis]), 1)
+        parts[axis : axis + n_parts] = [".".join(map(str, parts[axis : axis + n_parts]))]
     return tuple(parts)
 
 

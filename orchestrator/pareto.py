@@ -6,7 +6,9 @@ on the frontier.
 
 import moocore
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+
+NOBODY = -1
 
 
 def pareto_mask(costs: Float[np.ndarray, "trials objectives"]) -> Bool[np.ndarray, " trials"]:
@@ -20,14 +22,31 @@ def pareto_mask(costs: Float[np.ndarray, "trials objectives"]) -> Bool[np.ndarra
     return np.asarray(moocore.is_nondominated(costs, keep_weakly=True), dtype=bool)
 
 
-def dominators(costs: Float[np.ndarray, "trials objectives"]) -> list[int | None]:
-    """For each trial one that dominates it and is itself on the frontier; None for trials on the frontier.
+def dominators(
+    costs: Float[np.ndarray, "trials objectives"], on_front: Bool[np.ndarray, " trials"]
+) -> Int[np.ndarray, " trials"]:
+    """For each trial the index of one that dominates it and is itself on the frontier; -1 for trials on the frontier.
 
-    Of several the one with the lowest last cost, then the lowest other costs, then the first.
+    Of several the one with the lowest last cost, then the lowest other costs, then the first. `on_front` is their
+    `pareto_mask`.
     """
-    front = np.flatnonzero(pareto_mask(costs))
-    by_last_cost = front[np.lexsort(costs[front].T)]
-    return [_first_dominator(cost, costs, by_last_cost) for cost in costs]
+    found = np.full(len(costs), NOBODY)
+    front = np.flatnonzero(on_front)
+    # Lowest last cost first, equal costs in their order: lexsort is stable. Of equal costs one is enough.
+    front = front[np.lexsort(costs[front].T)]
+    front = front[np.concatenate([[True], (np.diff(costs[front], axis=0) != 0).any(axis=1)])] if len(front) else front
+    left = np.flatnonzero(~on_front)
+    if costs.shape[1] == 2 and len(left):
+        by_x = front[::-1]  # along a frontier of two objectives the last cost falls as the first rises
+        found[left] = by_x[np.searchsorted(costs[by_x, 0], costs[left, 0], side="right") - 1]
+        return found
+    for member in front:
+        dominated = (costs[left] >= costs[member]).all(axis=1)
+        found[left[dominated]] = member
+        left = left[~dominated]
+        if len(left) == 0:
+            break
+    return found
 
 
 def hypervolume(costs: Float[np.ndarray, "trials objectives"], *, reference: Float[np.ndarray, " objectives"]) -> float:
@@ -40,20 +59,16 @@ def hypervolume_contributions(
     costs: Float[np.ndarray, "trials objectives"], *, reference: Float[np.ndarray, " objectives"]
 ) -> Float[np.ndarray, " trials"]:
     """Volume that the frontier loses with this trial alone: 0 if dominated, and 0 if another has equal costs."""
-    _check_finite(costs)
-    if len(costs) == 0:
-        return np.zeros(0)
-    return np.asarray(moocore.hv_contributions(costs, ref=reference), dtype=np.float64)
-
-
-def _first_dominator(
-    cost: Float[np.ndarray, " objectives"], costs: Float[np.ndarray, "trials objectives"], candidates: np.ndarray
-) -> int | None:
-    dominates = (costs[candidates] <= cost).all(axis=1) & (costs[candidates] < cost).any(axis=1)
-    return int(candidates[dominates.argmax()]) if dominates.any() else None
+    found = np.zeros(len(costs))
+    front = np.flatnonzero(pareto_mask(costs))
+    if len(front):
+        # With four objectives the library measures each trial anew: dominated ones would only cost time.
+        found[front] = moocore.hv_contributions(costs[front], ref=reference)
+    return found
 
 
 def _check_finite(costs: Float[np.ndarray, "trials objectives"]) -> None:
-    broken = np.flatnonzero(~np.isfinite(costs).all(axis=1))
-    if len(broken):
-        raise ValueError(f"costs of trial {broken[0]} are {costs[broken[0]].tolist()}: expected finite numbers only")
+    if np.isfinite(costs).all():
+        return
+    broken = int(np.flatnonzero(~np.isfinite(costs).all(axis=1))[0])
+    raise ValueError(f"costs of trial {broken} are {costs[broken].tolist()}: expected finite numbers only")

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pydantic import ValidationError
 
+from orchestrator.records import Proposed
 from trainer.config import TrialConfig
 from trainer.errors import BadInput
 
@@ -20,6 +21,8 @@ class PlannedTrial:
     run_name: str
     """Unique within its plan, such as `L3-e2e-c0.5-s0`; ends in the values of further axes where there are any."""
     config: TrialConfig
+    proposed: Proposed | None = field(default=None, compare=False)
+    """By a search; None for a trial of the grid."""
 
     @property
     def trial_id(self) -> str:
@@ -44,7 +47,8 @@ class Pack:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every trial of a sweep, by layer, loss, coefficient and seed; and the same in packs, dearest pack first."""
+    """Every trial of a sweep, by layer, loss, coefficient and seed, those that a search proposed at the end; and the
+    same in packs, dearest pack first."""
 
     sweep_id: str
     trials: tuple[PlannedTrial, ...]

@@ -1,10 +1,11 @@
 """How a sweep stands, as one value made from plan, statuses and rows. Pure; drawn by `terminal.py` and by `status`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from orchestrator.records import PackState, PackStatus, RowStatus, SavedPlan
+from orchestrator.records import PackState, PackStatus, Row, RowStatus, SavedPlan
 from orchestrator.words import spans
 from trainer.config import TrialConfig
 
@@ -46,6 +47,15 @@ class PackView:
     groups: tuple[GroupView, ...]
 
 
+class Point(NamedTuple):
+    """What came out of a trial that is done."""
+
+    layer: int
+    loss: str
+    l0: float
+    ce_loss_increase: float
+
+
 @dataclass(frozen=True)
 class SweepView:
     """A sweep at one moment."""
@@ -63,6 +73,14 @@ class SweepView:
     eta_s: float | None
     """None while it cannot be told."""
     packs: tuple[PackView, ...]
+    eta_high_s: float | None = None
+    """Where the last packs end up alone while other slots have nothing to do."""
+    points: tuple[Point, ...] = ()
+    """Of the trials that are done, the last to end at the end."""
+    active: bool = True
+    """Whether a launch is at work on it."""
+    search_round: int = 0
+    """The newest round of its search; 0 while there is only the grid."""
 
     @property
     def n_waiting(self) -> int:
@@ -76,11 +94,17 @@ def look(
     *,
     elapsed_s: float,
     active: bool = True,
+    points: Iterable[Point] = (),
 ) -> SweepView:
-    """`statuses` by pack, `ended` by trial: how those with a row ended. `active`: whether a launch is at work on it."""
+    """`statuses` by pack, `ended` by trial: how those with a row ended. `active`: whether a launch is at work on it.
+
+    Trials that the sweep asks for no longer are not in any number.
+    """
+    wanted = plan.wanted
+    ended = {trial_id: status for trial_id, status in ended.items() if trial_id in wanted}
     running = [status for status in statuses.values() if active and status.state is PackState.RUNNING]
     open_trials = {
-        status.pack_id: [trial_id for trial_id in status.trial_ids if trial_id not in ended] for status in running
+        status.pack_id: [id_ for id_ in status.trial_ids if id_ in wanted and id_ not in ended] for status in running
     }
     packs = tuple(_pack_view(status, plan, open_trials[status.pack_id]) for status in running)
     progress = {
@@ -88,16 +112,22 @@ def look(
         for status in running
         for trial_id in open_trials[status.pack_id]
     }
-    sizes = {trial_id: float(trial.n_steps * trial.tokens_per_step) for trial_id, trial in plan.trials.items()}
+    sizes = {id_: float(trial.n_steps * trial.tokens_per_step) for id_, trial in plan.trials.items() if id_ in wanted}
     left = {
         trial_id: 0.0 if ended.get(trial_id, RowStatus.STOPPED) is not RowStatus.STOPPED else
         size * (1.0 - progress.get(trial_id, 0.0))
         for trial_id, size in sizes.items()
     }  # fmt: skip
     counts = {kind: sum(status is kind for status in ended.values()) for kind in RowStatus}
+    waiting = [
+        sum(left.get(trial_id, 0.0) for trial_id in trial_ids)
+        for pack_id, trial_ids in plan.packs.items()
+        if pack_id not in open_trials
+    ]
+    eta_s = _eta_s(sum(left.values()), packs)
     return SweepView(
         sweep_id=plan.sweep_id,
-        n_trials=len(plan.trials),
+        n_trials=len(wanted),
         n_packs=len(plan.packs),
         n_done=counts[RowStatus.DONE],
         n_failed=counts[RowStatus.FAILED],
@@ -105,9 +135,23 @@ def look(
         n_running=len(progress),
         fraction=1.0 - sum(left.values()) / max(1.0, sum(sizes.values())),
         elapsed_s=elapsed_s,
-        eta_s=_eta_s(sum(left.values()), packs),
+        eta_s=eta_s,
         packs=packs,
+        eta_high_s=_eta_high_s(eta_s, packs, longest_waiting=max(waiting, default=0.0)),
+        points=tuple(points),
+        active=active,
+        search_round=max((why.round for id_, why in plan.proposed.items() if id_ in wanted), default=0),
     )
+
+
+def points_of(rows: Iterable[Row]) -> tuple[Point, ...]:
+    """What came out of those that are done, the last to end at the end."""
+    found: list[Point] = []
+    for row in sorted(rows, key=lambda row: row.finished_at):
+        l0, ce = row.metrics.get("l0"), row.metrics.get("ce_loss_increase")
+        if row.status is RowStatus.DONE and isinstance(l0, float) and isinstance(ce, float):
+            found.append(Point(row.config.layer, row.config.loss.kind, l0, ce))
+    return tuple(found)
 
 
 def seconds_between(start: datetime, end: datetime) -> float:
@@ -175,3 +219,13 @@ def _eta_s(tokens_left: float, packs: Sequence[PackView]) -> float | None:
     if not speeds or len(speeds) < min(2, len(packs)):
         return None
     return tokens_left / sum(speeds)
+
+
+def _eta_high_s(eta_s: float | None, packs: Sequence[PackView], *, longest_waiting: float) -> float | None:
+    """What is left, and the longest pack that waits alone at its end; without one, the slowest pack that runs."""
+    speeds = [pack.sae_tokens_per_s for pack in packs if pack.sae_tokens_per_s]
+    if eta_s is None or not speeds:
+        return eta_s
+    if not longest_waiting:
+        return max(eta_s, *(pack.eta_s or 0.0 for pack in packs))
+    return eta_s + (1 - 1 / len(packs)) * longest_waiting / (sum(speeds) / len(speeds))

@@ -1,6 +1,8 @@
-"""What a worker writes about its pack: status, curves, rows, weights, and the same numbers to MLflow.
+"""What a worker writes about its pack: status, curves, rows, weights. Knows files, no model and no training.
 
-Knows files and loggers, no model and no training. Each time is read once and goes the same way everywhere.
+Every write asks the fence first, so that of two attempts at a pack only the newer writes. Points of curves wait in
+memory for a few seconds; before a checkpoint, a row or the end they are on the disk, so that whatever follows from them
+never is without them. What an earlier attempt has written already is not written again.
 """
 
 import os
@@ -8,48 +10,70 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal, TypeVar
 
+from orchestrator import processes
+from orchestrator.checkpoints import Pace
+from orchestrator.fence import Fence
 from orchestrator.files import append_lines
 from orchestrator.jobs import PackJob, in_ms, now
-from orchestrator.records import CurvePoint, Facts, PackState, PackStatus, Row, RowStatus, Versions
+from orchestrator.patience import Patience
+from orchestrator.records import (
+    CurvePoint,
+    Event,
+    Facts,
+    PackState,
+    PackStatus,
+    Row,
+    RowStatus,
+    SavedPlan,
+    Versions,
+)
 from orchestrator.run_folder import RunFolder
-from orchestrator.tracking import TrialLogger
-from trainer.config import TrialConfig
+from trainer.errors import EnvironmentProblem
+from trainer.pack import TrialResult
 
 Metrics = Mapping[str, float | list[float]]
+T = TypeVar("T")
 
 STATUS_EVERY_S = 1.0
+JOURNAL_EVERY_S = 3.0
 SPEED_OVER_S = 20.0
 """Tokens per second are those of about this long."""
 
 
 class PackRecorder:
-    """The files of one pack, and its trials' place in MLflow. One per attempt; starts with empty curves."""
+    """The files of one pack, for one attempt at it."""
 
     def __init__(
         self,
         job: PackJob,
-        trials: Mapping[str, TrialConfig],
+        plan: SavedPlan,
         *,
-        run_names: Mapping[str, str],
         folder: RunFolder,
-        logger: TrialLogger,
+        fence: Fence,
         versions: Versions,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._job, self._trials, self._folder, self._logger = job, trials, folder, logger
-        self._run_names = run_names
+        self._job, self._plan, self._folder, self._fence = job, plan, folder, fence
         self._versions = versions
-        self._started = now()
-        self._open = dict.fromkeys(trials)  # trials without a row, in order
+        self._patience = Patience(say=self._wait_said, stop=stop, patience_s=min(600.0, 0.6 * job.hung_after_s))
+        self._trials = {config.trial_id: config for config in plan.trials_of(job.pack_id)}
+        self._open = dict.fromkeys(job.trial_ids)  # trials without a row, in order
         self._latest: dict[str, dict[str, float | None]] = {}
         self._speed: deque[tuple[float, int]] = deque()
         self._written_s = float("-inf")
-        self._tokens_per_step = next(iter(trials.values())).tokens_per_step
-        self._n_steps = next(iter(trials.values())).n_steps
+        first = next(iter(self._trials.values()))
+        self._tokens_per_step, self._n_steps = first.tokens_per_step, first.n_steps
         self._step = 0
-        for trial_id in trials:
-            folder.clear_curve(trial_id)
+        self._pace = Pace(least_s=JOURNAL_EVERY_S)
+        self._pending: dict[str, list[CurvePoint]] = {}
+        self._known = {trial_id: self._keys(trial_id) for trial_id in self._trials}
+        self.started_at = now()
+        """Of the first attempt."""
         self.write_status(PackState.RUNNING)
 
     @property
@@ -62,6 +86,15 @@ class PackRecorder:
         """Steps done."""
         return self._step
 
+    @property
+    def n_points(self) -> dict[str, int]:
+        """Points in each trial's journal, once `flush` is done."""
+        return {trial_id: len(keys) for trial_id, keys in self._known.items()}
+
+    def goes_on(self, step: int, started_at: datetime) -> None:
+        """An earlier attempt, begun then, had come to this step."""
+        self._step, self.started_at = step, started_at
+
     def at_step(self, step: int, *, is_last: bool = False) -> None:
         """`step` steps are done. Writes the status if the last one is a second old, or no more steps follow."""
         self._step = step
@@ -69,8 +102,14 @@ class PackRecorder:
         self._speed.append((moment, step))
         while len(self._speed) > 2 and moment - self._speed[1][0] > SPEED_OVER_S:
             self._speed.popleft()
-        if is_last or moment - self._written_s >= STATUS_EVERY_S:
+        self.beat(at_once=is_last)
+
+    def beat(self, *, at_once: bool = False) -> None:
+        """The worker is alive: says so in the status, and writes points that have waited long enough."""
+        if at_once or time.monotonic() - self._written_s >= STATUS_EVERY_S:
             self.write_status(PackState.RUNNING)
+        if self._pending and self._pace.is_due:
+            self.flush()
 
     def curves(self, step: int, tokens: int, metrics: Mapping[str, Metrics]) -> None:
         """A point of each trial's curves, by trial. Lists are left out."""
@@ -79,60 +118,119 @@ class PackRecorder:
             numbers: dict[str, float | None] = {
                 name: float(value) for name, value in values.items() if not isinstance(value, list)
             }
-            self._folder.add_curve_points(
-                trial_id, [CurvePoint(step=step, tokens=tokens, time_ms=time_ms, metrics=numbers)]
-            )
-            self._logger.log(trial_id, step, time_ms, numbers)
+            point = CurvePoint(step=step, tokens=tokens, time_ms=time_ms, metrics=numbers)
+            if point.key not in self._known[trial_id]:
+                self._known[trial_id].add(point.key)
+                self._pending.setdefault(trial_id, []).append(point)
             self._latest.setdefault(trial_id, {}).update(numbers)
-        if time.monotonic() - self._written_s >= STATUS_EVERY_S:
-            self.write_status(PackState.RUNNING)
+        self.beat()
+
+    def flush(self) -> None:
+        """Every point so far is on the disk."""
+        started_s = time.perf_counter()
+        for trial_id in list(self._pending):
+            self.write(lambda id_=trial_id: self._folder.add_curve_points(id_, self._pending[id_]))
+            del self._pending[trial_id]
+        self._pace.took(time.perf_counter() - started_s)
+
+    def write(self, write: Callable[[], T]) -> T:
+        """Something that has to be written, once there is room. Raises Fenced, and DiskProblem where there is none."""
+
+        def fenced() -> T:
+            self._fence.check()
+            return write()
+
+        return self._patience(fenced)
 
     def done(
-        self, trial_id: str, *, facts: Facts, metrics: Metrics, cost: Mapping[str, float], peak_memory_bytes: float
+        self, result: TrialResult, trial_id: str, *, facts: Facts, cost: Mapping[str, float], peak_memory_bytes: float
     ) -> None:
-        """The trial is trained and measured; its weights are written already."""
+        """The trial is trained and measured: its points, its weights, its row, in this order."""
+        if trial_id not in self._open:
+            return
+        self.flush()
+        config = self._trials[trial_id]
+        sae_sha256 = self.write(lambda: self._folder.write_sae(trial_id, result.sae, config))
+        metrics = result.metrics
         self._end(
             trial_id,
             RowStatus.DONE,
             facts=facts,
             metrics={name: list(value) if isinstance(value, list) else float(value) for name, value in metrics.items()},
             cost={**cost, "peak_memory_bytes": peak_memory_bytes},
+            sae_sha256=sae_sha256,
         )
 
     def failed(self, trial_id: str, why: str) -> None:
         """The trial has no result and never will have, run as it is."""
-        self.say(f"{self._run_names[trial_id]} failed: {why}")
-        self._end(trial_id, RowStatus.FAILED, error=why)
+        if trial_id in self._open:
+            self.say(f"{self._plan.run_names[trial_id]} failed: {why}")
+            self.flush()
+            self._end(trial_id, RowStatus.FAILED, error=why)
 
-    def stopped(self, trial_id: str, why: str) -> None:
-        """The trial was cut off."""
-        self._end(trial_id, RowStatus.STOPPED, error=why)
+    def stopped(self, why: str) -> None:
+        """What has not ended was cut off."""
+        for trial_id in self.open_trials:
+            self._end(trial_id, RowStatus.STOPPED, error=why)
 
     def say(self, text: str) -> None:
         """A line for the pack's log."""
-        append_lines(self._folder.pack_log(self._job.pack_id), [f"{now().isoformat()} {text}"])
+        with suppress(EnvironmentProblem):
+            append_lines(self._folder.pack_log(self._job.pack_id), [f"{now().isoformat()} {text}"])
 
     def say_traceback(self, error: BaseException) -> None:
         """Where an error came from, for the pack's log."""
         self.say("".join(traceback.format_exception(error)).rstrip())
 
-    def write_status(self, state: PackState, error: str | None = None) -> None:
-        self._written_s = time.monotonic()
-        self._folder.write_pack_status(
-            PackStatus(
-                pack_id=self._job.pack_id,
-                state=state,
-                trial_ids=list(self._trials),
-                step=self._step,
-                n_steps=self._n_steps,
-                tokens_per_s=self._tokens_per_s(),
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                latest=self._latest,
-                error=error,
-                updated_at=now(),
+    def event(self, kind: str, message: str, *, level: Literal["info", "warning"] = "warning", **fields: float) -> None:
+        """Something that a person may want to know. Never in the way of anything."""
+        text = f"pack {self._job.pack_id[:6]} {message}"
+        self.say(text)
+        with suppress(EnvironmentProblem):
+            self._folder.add_pack_event(
+                Event(
+                    time=now(),
+                    level=level,
+                    event=kind,
+                    message=text,
+                    pack_id=self._job.pack_id,
+                    fields={"attempt": self._fence.attempt, **fields},
+                )
             )
-        )
+
+    def write_status(self, state: PackState, error: str | None = None) -> None:
+        """Raises Fenced. A disk that is full is no matter here."""
+        self._written_s = time.monotonic()
+        self._fence.check()
+        with suppress(EnvironmentProblem):
+            self._folder.write_pack_status(
+                PackStatus(
+                    pack_id=self._job.pack_id,
+                    state=state,
+                    trial_ids=self._job.trial_ids,
+                    step=self._step,
+                    n_steps=self._n_steps,
+                    tokens_per_s=self._tokens_per_s(),
+                    attempt=self._fence.attempt,
+                    pid=os.getpid(),
+                    pid_started=processes.started(os.getpid()),
+                    host=socket.gethostname(),
+                    latest=self._latest,
+                    error=error,
+                    updated_at=now(),
+                )
+            )
+
+    def _wait_said(self, kind: str, message: str) -> None:
+        self.event(kind, message)
+
+    def _keys(self, trial_id: str) -> set[tuple[int, frozenset[str]]]:
+        """Of the points that its journal has."""
+        points, n_lost = self._patience(lambda: self._folder.mend_curve(trial_id))
+        if n_lost:
+            name = self._plan.run_names[trial_id]
+            self.event("journal_damaged", f"left out {n_lost} lines of the journal of {name} that cannot be read")
+        return {point.key for point in points}
 
     def _tokens_per_s(self) -> float | None:
         if len(self._speed) < 2:
@@ -149,11 +247,11 @@ class PackRecorder:
         facts: Facts | None = None,
         metrics: dict[str, float | list[float | None] | None] | None = None,
         cost: dict[str, float | None] | None = None,
+        sae_sha256: str | None = None,
     ) -> None:
-        """Write the row, then tell MLflow."""
         row = Row(
             trial_id=trial_id,
-            run_name=self._run_names[trial_id],
+            run_name=self._plan.run_names[trial_id],
             pack_id=self._job.pack_id,
             status=status,
             error=error,
@@ -162,11 +260,11 @@ class PackRecorder:
             metrics=dict(metrics or {}),
             cost=dict(cost or {}),
             versions=self._versions,
-            started_at=self._started,
+            started_at=self.started_at,
             finished_at=now(),
+            sae_sha256=sae_sha256,
         )
-        self._folder.write_row(row)
+        self.write(lambda: self._folder.write_row(row))
         self._open.pop(trial_id, None)
         numbers = {name: value for name, value in row.metrics.items() if isinstance(value, float)}
         self._latest.setdefault(trial_id, {}).update(numbers)
-        self._logger.finish(trial_id, status, time_ms=in_ms(row.finished_at), metrics=row.metrics, error=error or "")

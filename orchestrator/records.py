@@ -4,11 +4,13 @@ Each says its schema version where it is a file of its own. A new field with a d
 removed, renamed or of another meaning raises it.
 """
 
+import json
 import math
+import zlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue, NonNegativeInt, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
 from trainer.config import TrialConfig
 from trainer.values import Frozen
@@ -106,7 +108,10 @@ class Row(Frozen):
     """Seconds, bytes and tokens per second by column."""
     versions: Versions
     started_at: AwareDatetime
+    """Of its pack's first attempt."""
     finished_at: AwareDatetime
+    sae_sha256: str | None = None
+    """Of `sae.safetensors`."""
 
     @model_validator(mode="after")
     def _done_has_facts(self) -> "Row":
@@ -126,7 +131,11 @@ class PackStatus(Frozen):
     n_steps: NonNegativeInt = 0
     tokens_per_s: Number = None
     """Tokens of the stream, not times the SAEs."""
+    attempt: NonNegativeInt = 0
+    """How often the pack was started before, by any launch."""
     pid: int | None = None
+    pid_started: int | None = None
+    """When that process started, as `processes.started` tells: another one may have its number by now."""
     host: str | None = None
     latest: dict[TrialId, dict[str, Number]] = Field(default={})
     """Newest metrics of each trial."""
@@ -170,6 +179,10 @@ class Event(Frozen):
     fields: dict[str, JsonValue] = Field(default={})
 
 
+def _checksum(fields: dict[str, object]) -> str:
+    return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
+
+
 class CurvePoint(Frozen):
     """A line of `journal/<trial_id>.jsonl`: a trial's metrics at one step."""
 
@@ -178,6 +191,51 @@ class CurvePoint(Frozen):
     time_ms: NonNegativeInt
     """Unix time in milliseconds, recorded once: a copy sent again to MLflow is then the same point."""
     metrics: dict[str, Number]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _undamaged(cls, fields: object) -> object:
+        """A line has a checksum, by which a flipped bit is seen; lines of earlier versions have none."""
+        if isinstance(fields, dict) and "check" in fields:
+            rest = {name: value for name, value in fields.items() if name != "check"}
+            if fields["check"] != _checksum(rest):
+                raise ValueError("the line is not what was written")
+            return rest
+        return fields
+
+    @property
+    def line(self) -> str:
+        """As the journal has it."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields | {"check": _checksum(fields)}, separators=(",", ":"))
+
+    @property
+    def key(self) -> tuple[int, frozenset[str]]:
+        """What no two points of a curve have in common."""
+        return self.step, frozenset(self.metrics)
+
+
+class PackEstimate(Frozen):
+    """What one pack was expected to take."""
+
+    seconds: float
+    """Of training and measuring, in a process that has started."""
+    memory_bytes: float
+    micro_batch_rows: PositiveInt
+    basis: str
+    """What that rests on, such as `guessed` or `measured`."""
+
+
+class Proposed(Frozen):
+    """Why a trial is in a plan that is not in the grid: a search asked for it."""
+
+    search: str
+    """What was looked for, such as `match ce_loss_increase 0.1`."""
+    round: PositiveInt
+    why: str
+    """For people."""
+    chosen: list[str]
+    """The fields whose values are not the grid's, such as `sparsity_coeff`."""
 
 
 class SavedPlan(Frozen):
@@ -188,6 +246,17 @@ class SavedPlan(Frozen):
     trials: dict[TrialId, TrialConfig]
     run_names: dict[TrialId, str]
     packs: dict[PackId, list[TrialId]]
+    estimates: dict[PackId, PackEstimate] = Field(default={})
+    """What packs were expected to take when they were planned."""
+    removed: list[TrialId] = Field(default=[])
+    """Trials that are still in a pack, and that the sweep asks for no longer."""
+    proposed: dict[TrialId, Proposed] = Field(default={})
+    """Trials that a search has added to those of the grid."""
+
+    @property
+    def wanted(self) -> set[str]:
+        """The trials that the sweep asked for when it was last launched."""
+        return set(self.trials) - set(self.removed)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SavedPlan":
@@ -202,8 +271,73 @@ class SavedPlan(Frozen):
         return self
 
     def trials_of(self, pack_id: str) -> tuple[TrialConfig, ...]:
-        """The configs of one pack, in order."""
+        """The configs of one pack, in order: removed ones too, since the others' numbers depend on their company."""
         return tuple(self.trials[trial_id] for trial_id in self.packs[pack_id])
+
+
+class SavedLaunch(Frozen):
+    """`launch.json`: how the sweep was last launched, so that it can be gone on with by the run folder's name alone.
+
+    What is asked is in `sweep.yaml`, overrides included; nothing here touches the numbers of a trial.
+    """
+
+    schema_version: Literal[1] = 1
+    sweep_file: str
+    """Absolute path of the file it was launched from; it may be gone."""
+    cwd: str = ""
+    """The folder it was launched in: relative paths of models and data are meant from there."""
+    n_slots: PositiveInt | None = None
+    local: bool = False
+    tracking: bool = True
+    path: Literal["auto", "dense", "sparse"] = "auto"
+    share: bool = True
+
+
+class Holder(Frozen):
+    """`lease.json`: who runs this sweep."""
+
+    schema_version: Literal[1] = 1
+    launch_id: str
+    """New at each launch: workers of an earlier one know by it that they are of no use any more."""
+    host: str
+    pid: int
+    pid_started: int | None = None
+    """As `processes.started` tells."""
+    boot_id: str | None = None
+    """Of the host's kernel: with another one the process is gone."""
+    folder_inode: int | None = None
+    """Of the run folder: with another one this is a copy of it."""
+    started_at: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.started_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class CheckpointManifest(Frozen):
+    """`packs/<pack_id>/checkpoints/<step>/manifest.json`: what a checkpoint holds, and by which damage is seen."""
+
+    schema_version: Literal[1] = 1
+    pack_id: PackId
+    step: NonNegativeInt
+    trial_ids: list[list[TrialId]]
+    """Bank by bank, in the order of their slots."""
+    attempt: NonNegativeInt
+    files: dict[str, str]
+    """SHA-256 by name."""
+    n_points: dict[TrialId, NonNegativeInt]
+    """Points in each trial's journal when this was written: a journal that has fewer was damaged since."""
+    failed: dict[TrialId, str] = Field(default={})
+    """Trials that train no further, and why."""
+    micro_batch_rows: PositiveInt | None = None
+    path: Literal["auto", "dense", "sparse"] = "auto"
+    """How the pack computes: it goes on as it began."""
+    seconds: dict[str, float] = Field(default={})
+    """Spent over all attempts, by what on, as the pack's clock has them."""
+    bank_s: list[float] = Field(default=[])
+    """The same by bank."""
+    started_at: AwareDatetime
+    """Of the first attempt."""
+    saved_at: AwareDatetime
 
 
 class MLflowRuns(Frozen):

@@ -9,7 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.estimates import as_json as estimates_as_json
+from orchestrator.estimates import in_all
 from orchestrator.finish import Result
+from orchestrator.fronts.front_text import print_cautions
+from orchestrator.go_on import resume_command, retry_command
 from orchestrator.records import SweepState
 
 T = TypeVar("T")
@@ -17,6 +21,10 @@ MOST_ROWS = 60
 """Of all tables together, unless that leaves a layer and loss fewer than `FEWEST_ROWS`."""
 FEWEST_ROWS = 3
 MOST_FAILURES = 20
+MOST_FOUND = 24
+"""Series of a search, those first that were not reached."""
+MOST_WARNINGS = 6
+"""Kinds of them, each with the frontiers that it is about."""
 _COLUMNS = (
     ("loss", "loss", "{}"),
     ("sparsity_coeff", "coefficient", "{:g}"),
@@ -28,19 +36,23 @@ _COLUMNS = (
 )
 
 
-def print_result(result: Result, console: Console, *, go_on: str) -> None:
-    """Everything a person wants to know. `go_on`: the command that does what is left."""
+def print_result(result: Result, console: Console) -> None:
+    """Everything a person wants to know, and the command that does what is left."""
     console.print()
     _print_front(result, console)
+    _print_search(result, console)
+    print_cautions(result.warnings, console, most=MOST_WARNINGS)
     _print_failures(result, console)
     if result.n_done_before:
         console.print(f"{result.n_done_before} of {result.n_trials} trials were done already")
     _print_places(result, console)
+    if (total := in_all(result.compared.values())) is not None:
+        console.print(f"{'took':<13}{total.text()}", highlight=False, soft_wrap=True)
     console.print()
     console.print(_last_line(result), style="bold", highlight=False)
-    if result.state is not SweepState.COMPLETE or result.failures:
+    if command := _go_on(result):
         what = "the rest" if result.state is not SweepState.COMPLETE else "the failed trials again"
-        console.print(f"to run {what}:  {go_on}", highlight=False, soft_wrap=True)
+        console.print(f"to run {what}:  {command}", highlight=False, soft_wrap=True, markup=False)
 
 
 def as_json(result: Result, *, exit_code: int) -> dict[str, Any]:
@@ -56,9 +68,24 @@ def as_json(result: Result, *, exit_code: int) -> dict[str, Any]:
         "frontier": [
             {**line, **{name: str(line[name]) for name in ("started_at", "finished_at")}} for line in result.front
         ],
+        "warnings": [caution.text for caution in result.warnings],
+        "search": {
+            "for": result.search,
+            "found": [{**found.numbers, "reached": found.reached, "text": found.text} for found in result.found],
+        }
+        if result.search
+        else None,
         "files": {path.name: str(path) for path in _places(result).values()},
         "mlflow": result.mlflow or None,
+        "estimates": estimates_as_json(result.compared),
+        "go_on": _go_on(result) or None,
     }
+
+
+def _go_on(result: Result) -> str:
+    if result.state is not SweepState.COMPLETE:
+        return resume_command(result.folder)
+    return retry_command(result.folder) if result.failures else ""
 
 
 def _print_front(result: Result, console: Console) -> None:
@@ -105,6 +132,20 @@ def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def _print_search(result: Result, console: Console) -> None:
+    if not result.found:
+        return
+    n_reached = sum(found.reached for found in result.found)
+    console.print(Text.assemble((f"Search: {result.search}", "bold"), f", {n_reached} of {len(result.found)} reached"))
+    shown = sorted(result.found, key=lambda found: found.reached)[:MOST_FOUND]
+    for found in (found for found in result.found if found in shown):
+        style = "" if found.reached else "yellow"
+        console.print(Text(f"  {found.text}", style), soft_wrap=True, highlight=False)
+    if len(shown) < len(result.found):
+        console.print(f"  ... and {len(result.found) - len(shown)} more, see --json")
+    console.print()
+
+
 def _print_failures(result: Result, console: Console) -> None:
     for name, why in result.failures[:MOST_FAILURES]:
         console.print(Text.assemble(("failed  ", "red"), f"{name}: {why}"), soft_wrap=True)
@@ -127,9 +168,9 @@ def _places(result: Result) -> dict[str, Path]:
 def _print_places(result: Result, console: Console) -> None:
     # Not as a table: paths and commands are for copying, whatever the width.
     for label, path in _places(result).items():
-        console.print(f"{label:<13}{path}", highlight=False, soft_wrap=True)
+        console.print(f"{label:<13}{path}", highlight=False, soft_wrap=True, markup=False)
     for index, line in enumerate(result.mlflow.splitlines()):
-        console.print(f"{'' if index else 'MLflow':<13}{line}", highlight=False, soft_wrap=True)
+        console.print(f"{'' if index else 'MLflow':<13}{line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _last_line(result: Result) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ from orchestrator.records import PackState
 from orchestrator.stopping import StopRequest
 from trainer.errors import EnvironmentProblem
 
-ATTEMPTS = 2
+ATTEMPTS = 4
 """How often a pack is tried whose worker dies. What goes wrong inside a worker is a row, and is not tried again."""
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,17 +40,25 @@ Outcomes = dict[str, PackOutcome]
 """By pack; those that never started are not in it."""
 
 
-def run_here(jobs: Iterable[PackJob], *, stop: StopRequest) -> Outcomes:
+Next = Callable[[Outcomes], Sequence[PackJob]]
+"""Given how a round of packs ended, what is to be run after it."""
+
+
+def run_here(jobs: Sequence[PackJob], *, stop: StopRequest, after: Next = lambda _: ()) -> Outcomes:
     """The packs one after another in this process: the same rows as through Ray, to the bit."""
     from orchestrator.held import forget
     from orchestrator.worker import run_pack_here
 
     outcomes: Outcomes = {}
     try:
-        for job in jobs:
-            if stop.asked:
-                break
-            outcomes[job.pack_id] = run_pack_here(job, stop=stop)
+        while jobs:
+            ended: Outcomes = {}
+            for job in jobs:
+                if stop.asked:
+                    break
+                ended[job.pack_id] = run_pack_here(job, stop=stop)
+            outcomes |= ended
+            jobs = after(ended)
     finally:
         forget()
     return outcomes
@@ -63,6 +71,7 @@ def run_on_ray(
     stop: StopRequest,
     meanwhile: Callable[[], None] = lambda: None,
     on_ready: Callable[[], None] = lambda: None,
+    after: Next = lambda _: (),
 ) -> Outcomes:
     """The packs side by side, as many as fit: on a cluster of this machine, or on that of `RAY_ADDRESS`.
 
@@ -76,17 +85,36 @@ def run_on_ray(
             _check_fits(jobs)
             other_work.result()
             on_ready()
-            return _tuned(jobs, folder, stop)
+            outcomes: Outcomes = {}
+            while jobs:
+                ended = _tuned(jobs, folder, stop)
+                outcomes |= ended
+                jobs = after(ended)
+            return outcomes
+
+
+def try_ray(folder: Path) -> list[tuple[float, float]]:
+    """Start Ray as a sweep does, and end it again. Returns CPUs and GPUs of each machine.
+
+    Raises EnvironmentProblem where it does not start.
+    """
+    _import_ray()
+    with _cluster(folder, StopRequest(folder)):
+        return _machines()
 
 
 def train_pack(config: dict[str, str]) -> None:
     """What Ray runs in a worker."""
     from ray import tune
 
+    from orchestrator.run_folder import RunFolder
+    from orchestrator.watchdog import watched
     from orchestrator.worker import run_pack_here
 
     job = PackJob.model_validate_json(config["job"])
-    outcome = run_pack_here(job, stop=stop_file(Path(job.folder)).exists)
+    folder = RunFolder(Path(job.folder))
+    with watched(folder.pack_log(job.pack_id), job.hung_after_s) as alive:
+        outcome = run_pack_here(job, stop=stop_file(folder.path).exists, alive=alive)
     tune.report({"outcome": outcome.model_dump_json()})
 
 
@@ -107,7 +135,7 @@ def _tuned(jobs: Sequence[PackJob], folder: Path, stop: StopRequest) -> Outcomes
             trial_name_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=now().strftime("%Y%m%dT%H%M%S"),
+            name=now().strftime("%Y%m%dT%H%M%S%f"),
             storage_path=str(folder / "ray" / "tune"),
             verbose=0,
             callbacks=[PackDeaths(str(folder))],
@@ -127,8 +155,12 @@ def _tuned(jobs: Sequence[PackJob], folder: Path, stop: StopRequest) -> Outcomes
     if not stop.asked:  # else packs without an outcome were cut off, or never started
         for job in jobs:
             why = _why_it_died(deaths.get(job.pack_id))
-            outcomes.setdefault(job.pack_id, PackOutcome(pack_id=job.pack_id, state=PackState.FAILED, error=why))
+            outcomes.setdefault(job.pack_id, _died(job, why))
     return outcomes
+
+
+def _died(job: PackJob, why: str) -> PackOutcome:
+    return PackOutcome(pack_id=job.pack_id, state=PackState.FAILED, error=why, reason="died")
 
 
 def _trial_name(trial: Any) -> str:
@@ -196,12 +228,16 @@ def _keep_logs(session: Path, where: Path) -> None:
 
 
 def _check_fits(jobs: Sequence[PackJob]) -> None:
-    import ray
-
-    wanted = jobs[0]
-    have = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+    wanted, have = jobs[0], _machines()
     if not any(cpus >= wanted.cpus and gpus >= wanted.gpus for cpus, gpus in have):
         raise EnvironmentProblem(does_not_fit(wanted.cpus, wanted.gpus, have=have))
+
+
+def _machines() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each that is in the cluster."""
+    import ray
+
+    return [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def does_not_fit(cpus: float, gpus: float, *, have: Sequence[tuple[float, float]]) -> str:

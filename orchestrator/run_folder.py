@@ -1,35 +1,56 @@
 """The run folder: the truth about one sweep, and the only way in and out of its files.
 
     runs/<sweep_id>/
-      sweep.yaml  plan.json  runs.json      what was asked; which MLflow run is which trial (driver)
+      sweep.yaml  plan.json  launch.json    what was asked, and with which options (driver)
+      runs.json                             which MLflow run is which trial (driver)
       status.json  events.jsonl             how it stands; what happened (driver)
-      packs/<pack_id>/status.json  log.txt  how one pack stands (its worker)
+      lease.json                            who runs it now (driver)
+      packs/<pack_id>/status.json  events.jsonl  log.txt  owner
+                                            how one pack stands, what happened, which attempt it is (its worker)
+      packs/<pack_id>/checkpoints/<step>/   what it goes on from (its worker; gone when it is done)
       journal/<trial_id>.jsonl              curves (worker)
       results/<trial_id>.json               how the trial ended (worker)
+      aside/<trial_id>.json                 how it ended before it was tried again (driver)
       saes/<trial_id>/sae.safetensors  config.json
       frontier.parquet  frontier.png  frontier.svg  snapshots/  manifest.json  ray/
+      frontier_*.parquet  cache/            what follows from the frontier; lines of many rows, made anew if deleted
 
 Each file has one writer at a time. Readers need no lock and may come at any moment of a run: a file that is not there
 yet is None or empty, a half-written last line is left out. What is broken raises `BadInput` with the file's name.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from orchestrator.files import append_lines, disk_problems_explained, whole_lines, write_bytes, write_json, write_text
+from orchestrator.files import (
+    SEAL,
+    append_lines,
+    disk_problems_explained,
+    is_whole,
+    sealed,
+    whole_lines,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from orchestrator.records import (
     NAME,
     TRIAL_ID,
     CurvePoint,
     Event,
+    Holder,
     Manifest,
     MLflowRuns,
     PackStatus,
     Row,
+    SavedLaunch,
     SavedPlan,
     SweepStatus,
 )
@@ -41,6 +62,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Record = TypeVar("Record", bound=Frozen)
+DELETE_IT = "Delete it to have it made again."
 
 
 class RunFolder:
@@ -71,6 +93,19 @@ class RunFolder:
         """Text that the pack's worker printed."""
         return self._pack(pack_id) / "log.txt"
 
+    def journal(self, trial_id: str) -> Path:
+        """The file of the trial's curves, for who follows it while it grows; `curve` reads it whole."""
+        return self._journal(trial_id)
+
+    def result(self, trial_id: str) -> Path:
+        """The file of `row`."""
+        return self._result(trial_id)
+
+    @property
+    def mlflow(self) -> Path:
+        """What is known about the copy of this sweep in MLflow; `orchestrator/tracking` has it to itself."""
+        return self.path / "mlflow"
+
     def sae(self, trial_id: str) -> Path:
         """Folder of the trained SAE."""
         return self.path / "saes" / _checked(trial_id, TRIAL_ID, "trial id")
@@ -89,6 +124,27 @@ class RunFolder:
 
     def plan(self) -> SavedPlan | None:
         return _read(self.path / "plan.json", SavedPlan)
+
+    def write_launch(self, launch: SavedLaunch) -> None:
+        _write(self.path / "launch.json", launch)
+
+    def launch(self) -> SavedLaunch | None:
+        """How it was last launched; None for a folder of an earlier version."""
+        return _read(self.path / "launch.json", SavedLaunch)
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease.json"
+
+    def write_holder(self, holder: Holder) -> None:
+        _write(self.lease, holder)
+
+    def holder(self) -> Holder | None:
+        """Who said last that he runs this sweep; None for nobody, and where it cannot be told any more."""
+        try:
+            return _read(self.lease, Holder)
+        except BadInput:
+            return None
 
     def write_mlflow_runs(self, runs: MLflowRuns) -> None:
         _write(self.path / "runs.json", runs)
@@ -110,42 +166,77 @@ class RunFolder:
         """None until its worker has started."""
         return _read(self._pack(pack_id) / "status.json", PackStatus)
 
+    def owner(self, pack_id: str) -> str | None:
+        """The attempt that may write the pack's files; None before the first."""
+        try:
+            return (self._pack(pack_id) / "owner").read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_owner(self, pack_id: str, attempt: str) -> None:
+        write_text(self._pack(pack_id) / "owner", attempt)
+
+    def checkpoints(self, pack_id: str) -> Path:
+        return self._pack(pack_id) / "checkpoints"
+
+    def add_pack_event(self, event: Event) -> None:
+        """What a worker has to say. The driver, who writes the sweep's events, passes it on."""
+        assert event.pack_id is not None
+        append_lines(self._pack(event.pack_id) / "events.jsonl", [event.model_dump_json()])
+
+    def pack_events(self, pack_id: str) -> list[Event]:
+        return list(_read_lines(self._pack(pack_id) / "events.jsonl", Event, skip_broken=True))
+
     def add_event(self, event: Event) -> None:
         append_lines(self.path / "events.jsonl", [event.model_dump_json()])
 
     def events(self) -> list[Event]:
         """All that happened so far, oldest first."""
-        return list(_read_lines(self.path / "events.jsonl", Event))
+        return list(_read_lines(self.path / "events.jsonl", Event, skip_broken=True))
 
     # What came out.
     def add_curve_points(self, trial_id: str, points: Iterable[CurvePoint]) -> None:
-        append_lines(self._journal(trial_id), (point.model_dump_json() for point in points))
+        """These outlast a loss of power."""
+        append_lines(self._journal(trial_id), (point.line for point in points), durable=True)
 
     def curve(self, trial_id: str) -> list[CurvePoint]:
-        """The trial's curves so far, in the order they were written."""
-        return list(_read_lines(self._journal(trial_id), CurvePoint))
+        """The trial's curves so far, by step, training before evaluation; of points that came twice the first."""
+        return _once(_read_lines(self._journal(trial_id), CurvePoint))
 
-    def clear_curve(self, trial_id: str) -> None:
-        """Forget the curves of an attempt that starts over."""
+    def mend_curve(self, trial_id: str) -> tuple[list[CurvePoint], int]:
+        """The curve, and how many lines that could not be read were left out, of the file too."""
         path = self._journal(trial_id)
-        with disk_problems_explained(path):
-            path.unlink(missing_ok=True)
+        n_lines = sum(1 for _ in whole_lines(path))
+        found = list(_read_lines(path, CurvePoint, skip_broken=True))
+        if len(found) < n_lines:
+            write_text(path, "".join(f"{point.line}\n" for point in found))
+        return _once(found), n_lines - len(found)
 
     def write_row(self, row: Row) -> None:
-        _write(self._result(row.trial_id), row)
+        """With a hash of its own, so that damage is seen."""
+        write_json(self._result(row.trial_id), sealed(row.model_dump(mode="json")))
 
     def row(self, trial_id: str) -> Row | None:
         """How the trial ended; None while it has not."""
-        return _read(self._result(trial_id), Row)
+        return _read_row(self._result(trial_id))
+
+    def set_row_aside(self, trial_id: str) -> Path:
+        """Move a result out of the way. Its trial has none then."""
+        path = self._result(trial_id)
+        aside = self.path / "aside" / path.name
+        with disk_problems_explained(aside):
+            aside.parent.mkdir(exist_ok=True)
+            path.replace(aside)
+        return aside
 
     def rows(self) -> list[Row]:
         """The rows of all trials that ended so far, by trial id."""
         paths = sorted((self.path / "results").glob("*.json"))
-        found = (_read(path, Row) for path in paths if re.fullmatch(TRIAL_ID, path.stem))
+        found = (_read_row(path) for path in paths if re.fullmatch(TRIAL_ID, path.stem))
         return [row for row in found if row is not None]
 
-    def write_sae(self, trial_id: str, tensors: Mapping[str, "Tensor"], config: TrialConfig) -> None:
-        """The weights, and after them the config: where `config.json` is, the SAE is whole.
+    def write_sae(self, trial_id: str, tensors: Mapping[str, "Tensor"], config: TrialConfig) -> str:
+        """The weights, and after them the config: where `config.json` is, the SAE is whole. Returns their SHA-256.
 
         `tensors`: w_enc "d_sae d_model", b_enc "d_sae", dictionary "d_sae d_model", b_dec "d_model".
         """
@@ -153,8 +244,10 @@ class RunFolder:
 
         folder = self.sae(trial_id)
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_bytes(folder / "sae.safetensors", save(on_cpu, metadata={"trial_id": trial_id}))
+        content = save(on_cpu, metadata={"trial_id": trial_id})
+        write_bytes(folder / "sae.safetensors", content)
         _write(folder / "config.json", config)
+        return hashlib.sha256(content).hexdigest()
 
     def read_sae(self, trial_id: str) -> "tuple[dict[str, Tensor], TrialConfig] | None":
         """What `write_sae` wrote, on the CPU; None while it is not whole."""
@@ -162,6 +255,13 @@ class RunFolder:
 
         config = _read(self.sae(trial_id) / "config.json", TrialConfig)
         return None if config is None else (load((self.sae(trial_id) / "sae.safetensors").read_bytes()), config)
+
+    def clear_leftovers(self) -> None:
+        """Files that writers were killed in the middle of. For whoever has the lease."""
+        for pattern in (".*.tmp", "results/.*.tmp", "journal/.*.tmp", "saes/*/.*.tmp", "packs/*/.*.tmp"):
+            for path in self.path.glob(pattern):
+                with suppress(OSError):
+                    path.unlink()
 
     def write_manifest(self, manifest: Manifest) -> None:
         _write(self.path / "manifest.json", manifest)
@@ -194,14 +294,45 @@ def _write(path: Path, record: Frozen) -> None:
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return _parsed(content, kind, where=str(path), what_to_do="Delete it to have it made again.")
+    return _parsed(content, kind, where=str(path), what_to_do=DELETE_IT)
 
 
-def _read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
+def _read_row(path: Path) -> Row | None:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fields = json.loads(content)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or SEAL not in fields:  # rows of earlier versions have none
+        return _parsed(content, Row, where=str(path), what_to_do=DELETE_IT)
+    was_whole = is_whole(fields)
+    row = _parsed(json.dumps(fields), Row, where=str(path), what_to_do=DELETE_IT)
+    if not was_whole:
+        raise BadInput(f"{path} is not what was written: it was damaged, or changed by hand. {DELETE_IT}")
+    return row
+
+
+def _read_lines(path: Path, kind: type[Record], *, skip_broken: bool = False) -> Iterator[Record]:
     for number, line in enumerate(whole_lines(path), start=1):
-        yield _parsed(line, kind, where=f"{path}, line {number}", what_to_do="Delete that line to read the rest.")
+        try:
+            yield _parsed(line, kind, where=f"{path}, line {number}", what_to_do="Delete that line to read the rest.")
+        except BadInput:
+            if not skip_broken:
+                raise
+
+
+def _once(points: Iterable[CurvePoint]) -> list[CurvePoint]:
+    found: dict[object, CurvePoint] = {}
+    for point in points:
+        found.setdefault(point.key, point)
+    # Not as they were written: a line that was damaged is made again, and then the last one.
+    by_name = sorted(found.values(), key=lambda point: sorted(point.metrics), reverse=True)
+    return sorted(by_name, key=lambda point: point.step)
 
 
 def _parsed(content: bytes | str, kind: type[Record], *, where: str, what_to_do: str) -> Record:

@@ -10,11 +10,11 @@ or partitions, so that pandas, Polars and DuckDB see the same table. A new nulla
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 METADATA_KEY = b"sae_frontier"
 
 _text = pa.string()
@@ -38,6 +38,11 @@ class Column:
     """How differences of this metric are felt; hypervolume measures log columns in log10."""
 
     @property
+    def best(self) -> float:
+        """Nothing is better, but for a CE loss increase below 0: a count of 1 (log), no cost, or all explained."""
+        return 1.0 if self.better == "higher" or self.scale == "log" else 0.0
+
+    @property
     def field(self) -> pa.Field:
         metadata = {"unit": self.unit, "description": self.description}
         return pa.field(self.name, self.type, nullable=self.nullable, metadata=metadata)
@@ -49,19 +54,42 @@ class Column:
         return entry | ({"better": self.better, "scale": self.scale} if self.better else {})
 
 
-class Objective(NamedTuple):
-    """Two columns in whose plane a frontier is drawn."""
+class Objective(tuple[str, ...]):
+    """Two to four metrics in which trials are compared for one frontier: `Objective("l0", "ce_loss_increase")`."""
 
-    x: str
-    y: str
+    __slots__ = ()
+
+    def __new__(cls, *metrics: str) -> "Objective":
+        return super().__new__(cls, metrics)
+
+    @property
+    def x(self) -> str:
+        return self[0]
+
+    @property
+    def y(self) -> str:
+        return self[-1]
+
+    @property
+    def is_plane(self) -> bool:
+        """Of two metrics, so that it can be drawn, interpolated and matched."""
+        return len(self) == 2
 
     @property
     def label(self) -> str:
-        """Ends the names of this frontier's columns, such as `on_front_l0`."""
-        x = {"n_alive_elements": "alive"}.get(self.x, self.x)
-        return x if self.y == "ce_loss_increase" else f"{x}_{self.y}"
+        """Ends the names of this frontier's columns, such as `on_front_l0`; of more than two metrics it names all."""
+        *others, last = self
+        names = [{"n_alive_elements": "alive"}.get(name, name) for name in others]
+        if last != "ce_loss_increase":
+            names.append(last)
+        elif not self.is_plane:
+            names.append("ce")
+        return "_".join(names)
 
 
+MOST_OBJECTIVES = 4
+MAX_GAP = 3.0
+"""Ratio of neighbouring L0 on a frontier from which a gap is worth a warning."""
 DEFAULT_OBJECTIVES = (Objective("l0", "ce_loss_increase"), Objective("n_alive_elements", "ce_loss_increase"))
 
 FRONT_GROUP = ("model", "model_hash", "eval_hash", "hookpoint", "loss", "d_sae")
@@ -163,11 +191,18 @@ RUN_COLUMNS = (
     Column("started_at", _time, "When training started."),
     Column("finished_at", _time, "When its row was written."),
     Column("train_wall_s", _number, "Training of its whole pack.", "seconds", nullable=True),
-    Column("device_s", _number, "Its share of the pack's device time.", "seconds", nullable=True),
+    Column("device_s", _number, "Its share of the pack's device time.", "seconds", True, "lower", "log"),
     Column(
         "tokens_per_s", _number, "Tokens of the stream, each counted once for the whole pack.", "1/s", nullable=True
     ),
-    Column("peak_memory_bytes", pa.int64(), "Most device memory its pack held.", "bytes", nullable=True),
+    Column("peak_memory_bytes", pa.int64(), "Most device memory its pack held.", "bytes", True, "lower", "log"),
+    Column(
+        "late_loss_fall",
+        _number,
+        "Share by which the training loss fell from the fourth to the last fifth of the steps, where that is more than "
+        "its noise, else 0.",
+        nullable=True,
+    ),
     Column("device", _text, "What it ran on."),
     Column("torch_version", _text, "Version of PyTorch."),
     Column("code_version", _text, "Version of this program."),
@@ -181,7 +216,7 @@ RUN_COLUMNS = (
 
 def front_columns(objective: Objective) -> tuple[Column, ...]:
     """What a frontier adds to each trial."""
-    plane = f"{objective.x} and {objective.y}"
+    plane = f"{', '.join(objective[:-1])} and {objective.y}"
     name = objective.label
     within = ", ".join(FRONT_GROUP)
     return (
@@ -209,5 +244,5 @@ def columns(objectives: Sequence[Objective] = DEFAULT_OBJECTIVES) -> tuple[Colum
 
 
 def objective_columns() -> dict[str, Column]:
-    """The metrics that may be objectives."""
-    return {column.name: column for column in METRIC_COLUMNS if column.better}
+    """What may be an objective: metrics, and what a trial costs."""
+    return {column.name: column for column in (*METRIC_COLUMNS, *RUN_COLUMNS) if column.better}

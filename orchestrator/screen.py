@@ -12,8 +12,10 @@ from typing import Protocol, TextIO
 
 from orchestrator.files import without_non_finite
 from orchestrator.jobs import now
+from orchestrator.plain import plain, plain_json
 from orchestrator.progress import SweepView
 from orchestrator.records import Event
+from orchestrator.words import duration_text
 from trainer.data import Preparing
 
 HEARTBEAT_S = 60.0
@@ -76,7 +78,7 @@ class PlainLines:
 
     def _say(self, text: str) -> None:
         self._said_s = time.monotonic()
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
+        print(plain(f"{time.strftime('%H:%M:%S')} {text}"), file=self._stream, flush=True)
 
 
 class JsonLines:
@@ -126,7 +128,7 @@ class JsonLines:
         self._beat_s = time.monotonic()
         line = {"ts": now().isoformat(), "level": "info", "event": event, "sweep_id": self._sweep_id}
         line |= {"pack_id": None, "trial_id": None, "msg": msg} | fields
-        print(json.dumps(without_non_finite(line), ensure_ascii=False), file=self._stream, flush=True)
+        print(plain_json(json.dumps(without_non_finite(line), ensure_ascii=False)), file=self._stream, flush=True)
 
 
 class Nobody:
@@ -199,7 +201,8 @@ def counts_text(view: SweepView) -> str:
         (view.n_done, "done"), (view.n_running, "running"), (view.n_waiting, "waiting"), (view.n_failed, "failed"),
         (view.n_stopped, "stopped"),
     ]  # fmt: skip
-    return ", ".join(f"{count} {word}" for count, word in counts if count or word == "done")
+    round_text = [f"search round {view.search_round}"] if view.search_round else []
+    return ", ".join([*(f"{count} {word}" for count, word in counts if count or word == "done"), *round_text])
 
 
 def eta_text(view: SweepView) -> str:
@@ -208,14 +211,8 @@ def eta_text(view: SweepView) -> str:
         return "finishing"
     if view.eta_s is None:
         return "estimating time left"
-    return "measuring" if view.eta_s < 1 else f"about {duration_text(view.eta_s)} left"
-
-
-def duration_text(seconds: float) -> str:
-    """`42 s`, `3:07 min`, `2:05 h`, `4 days`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h" if whole < 48 * 3600 else f"{whole / 86400:.0f} days"
+    if view.eta_s < 1:
+        return "measuring"
+    longest = view.eta_high_s or 0.0
+    up_to = f", up to {duration_text(longest)}" if longest > 1.15 * view.eta_s else ""
+    return f"about {duration_text(view.eta_s)} left{up_to}"

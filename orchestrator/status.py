@@ -1,131 +1,162 @@
-"""`orchestrator status RUN`: how a sweep stands, from its run folder alone, from any machine that sees it."""
+"""`orchestrator status [RUN]`: how a sweep stands, or all of them, from run folders alone, from any machine that sees
+them. It works on a run in progress, ended, killed or half copied, and never touches it.
+"""
 
-import os
-import socket
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.find_run import all_runs, complete_run, find_run
+from orchestrator.plain import plain_json
 from orchestrator.streams import Streams, guarded
 
 if TYPE_CHECKING:
-    from orchestrator.progress import SweepView
-    from orchestrator.records import SweepStatus
+    from rich.console import Console
+
     from orchestrator.run_folder import RunFolder
+    from orchestrator.standing import Standing
+
+__all__ = ["find_run", "status"]
 
 WATCH_EVERY_S = 1.0
+MOST_FAILURES = 5
 
 
 def status(
-    run: Annotated[str, typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="Run folder, or the name or id of a sweep in the runs folder. Without one: all of them.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
-    watch: Annotated[bool, typer.Option("--watch", help="Stay until the sweep ends.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay until the sweep ends. Ctrl-C only ends watching.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """Show how a sweep stands."""
+    """Show how a sweep stands, or list all of them."""
 
     def command(streams: Streams) -> int:
-        folder = find_run(run, runs)
-        return _watch(folder, streams) if watch and not as_json else _show(folder, streams, as_json=as_json)
+        if run is None and not watch:
+            return _list(runs, streams, as_json=as_json)
+        folder = find_run(run, runs) if run is not None else _newest(runs)
+        if watch and not as_json:
+            return _watch(folder, streams, plain=plain)
+        return _show(folder, streams, as_json=as_json)
 
     raise typer.Exit(guarded(command, debug=debug))
 
 
-def find_run(run: str, runs: Path) -> "RunFolder":
-    """The run folder that a person means: a path, a sweep id, or a sweep's name, of which the newest is taken.
+def print_standing(standing: "Standing", streams: Streams) -> None:
+    """The picture, what failed, what could not be read, and the command to go on with."""
+    from orchestrator.terminal import drawn
 
-    Raises BadInput where there is none.
-    """
-    from orchestrator.run_folder import RunFolder
-    from trainer.errors import BadInput
-
-    for path in (Path(run), runs / run):
-        if (path / "plan.json").is_file():
-            return RunFolder(path)
-    named = [path.parent for path in runs.glob(f"{run}-*/plan.json")] if "/" not in run else []
-    if named:
-        return RunFolder(max(named, key=lambda path: (path / "plan.json").stat().st_mtime))
-    there = sorted(path.parent.name for path in runs.glob("*/plan.json"))
-    known = f"there are {', '.join(there[:10])}" if there else f"there are none in {runs}"
-    raise BadInput(f"no run {run!r}: expected a run folder or the name of a sweep; {known}")
-
-
-def view_of(folder: "RunFolder") -> "tuple[SweepView, SweepStatus | None]":
-    """How the sweep stands, from its files. Raises BadInput where they are no run folder's."""
-    from orchestrator.jobs import now
-    from orchestrator.progress import look, seconds_between
-    from orchestrator.records import SweepState
-    from trainer.errors import BadInput
-
-    plan, status = folder.plan(), folder.status()
-    if plan is None:
-        raise BadInput(f"{folder.path} has no plan.json: expected a run folder")
-    running = status is not None and status.state is SweepState.RUNNING and is_alive(status)
-    packs = {pack_id: found for pack_id in plan.packs if (found := folder.pack_status(pack_id)) is not None}
-    ended = {row.trial_id: row.status for row in folder.rows() if row.trial_id in plan.trials}
-    elapsed_s = seconds_between(status.started_at, now() if running else status.updated_at) if status else 0.0
-    return look(plan, packs, ended, elapsed_s=elapsed_s, active=running), status
+    notes = {"state": standing.who, "folder": str(standing.folder)}
+    console = _console(streams)
+    console.print(drawn(standing.view, notes=notes, max_rows=1000, with_front=streams.out.isatty()))
+    for name, why in standing.failures[:MOST_FAILURES]:
+        console.print(f"failed     {name}: {why}", markup=False, highlight=False, soft_wrap=True)
+    if len(standing.failures) > MOST_FAILURES:
+        console.print(
+            f"           and {len(standing.failures) - MOST_FAILURES} more, see {standing.folder / 'results'}"
+        )
+    for trouble in standing.troubles:
+        console.print(f"trouble    {trouble}", markup=False, highlight=False, soft_wrap=True)
+    if standing.go_on:
+        console.print(f"to go on   {standing.go_on}", markup=False, highlight=False, soft_wrap=True)
 
 
-def is_alive(status: "SweepStatus") -> bool:
-    """Whether its driver runs still, as far as can be told from this machine."""
-    if status.pid is None or status.host != socket.gethostname():
-        return status.pid is not None
-    try:
-        os.kill(status.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def print_json(value: object, streams: Streams) -> None:
+    """As data, on one side of a pipe or the other."""
+    from orchestrator.files import without_non_finite
+
+    print(plain_json(json.dumps(without_non_finite(value), indent=1, ensure_ascii=False)), file=streams.out)
 
 
 def _show(folder: "RunFolder", streams: Streams, *, as_json: bool) -> int:
-    import json
-    from dataclasses import asdict
+    from orchestrator.standing import stand
 
-    from rich.console import Console
-
-    from orchestrator.files import without_non_finite
-    from orchestrator.terminal import drawn
-
-    view, status = view_of(folder)
-    state = state_text(status)
+    standing = stand(folder)
     if as_json:
-        value = {"state": state, "folder": str(folder.path), **asdict(view), "n_waiting": view.n_waiting}
-        print(json.dumps(without_non_finite(value), indent=1), file=streams.out)
+        print_json(standing.to_json(), streams)
     else:
-        console = Console(file=streams.out, width=None if streams.out.isatty() else 100)
-        console.print(drawn(view, notes={"state": state, "folder": str(folder.path)}, max_rows=1000))
+        print_standing(standing, streams)
     return 0
 
 
-def _watch(folder: "RunFolder", streams: Streams) -> int:
-    from orchestrator.records import SweepState
+def _watch(folder: "RunFolder", streams: Streams, *, plain: bool) -> int:
+    from orchestrator.standing import Onlooker
     from orchestrator.terminal import choose_screen
 
-    screen = choose_screen(err=streams.err, out=streams.out, plain=False, log_format="text")
+    onlooker = Onlooker(folder)
+    standing = onlooker.look()
+    onlooker.new_events()  # those of the past were told when they happened
+    screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format="text")
+    screen.note("folder", str(folder.path))
+    said = ""
     try:
-        while True:
-            view, status = view_of(folder)
-            screen.update(view)
-            if status is None or status.state is not SweepState.RUNNING or not is_alive(status):
-                break
+        while standing.is_live:
+            if standing.who != said:
+                screen.note("state", said := standing.who)
+            screen.update(standing.view)
+            for event in onlooker.new_events():
+                screen.event(event)
             time.sleep(WATCH_EVERY_S)
+            standing = onlooker.look()
+        for event in onlooker.new_events():
+            screen.event(event)
+    except KeyboardInterrupt:
+        return 0  # only the watching ends
     finally:
         screen.close()
-    return _show(folder, streams, as_json=False)
+    print_standing(standing, streams)
+    return 0
 
 
-def state_text(status: "SweepStatus | None") -> str:
-    """In a word or two, a driver that died without saying so included."""
-    from orchestrator.records import SweepState
+def _list(runs: Path, streams: Streams, *, as_json: bool) -> int:
+    from orchestrator.run_folder import RunFolder
+    from orchestrator.run_list import summary
 
-    if status is None:
-        return "not started"
-    if status.state is SweepState.RUNNING and not is_alive(status):
-        return "cut off"
-    return str(status.state)
+    found = [summary(RunFolder(path)) for path in all_runs(runs)]
+    if as_json:
+        print_json([line.to_json() for line in found], streams)
+    elif not found:
+        print(f"no runs in {runs}", file=streams.err)
+    else:
+        from rich.table import Table
+
+        table: Table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+        for heading, justify in (("run", "left"), ("state", "left"), ("done", "right"), ("failed", "right"),
+                                 ("left", "right"), ("last word", "left")):  # fmt: skip
+            table.add_column(heading, justify=justify, no_wrap=True)  # pyright: ignore[reportArgumentType]
+        for line in found:
+            table.add_row(*line.cells)
+        console = _console(streams)
+        console.print(table)
+        for line in found:
+            if line.trouble:
+                console.print(f"{line.folder.name}: {line.trouble}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _newest(runs: Path) -> "RunFolder":
+    from orchestrator.run_folder import RunFolder
+    from trainer.errors import BadInput
+
+    found = all_runs(runs)
+    if not found:
+        raise BadInput(f"no runs in {runs}; name a run folder, or the folder of runs with --runs")
+    return RunFolder(found[0])
+
+
+def _console(streams: Streams) -> "Console":
+    from orchestrator.terminal import WIDTH, SafeConsole
+
+    return SafeConsole(file=streams.out, width=None if streams.out.isatty() else WIDTH)

@@ -7,6 +7,7 @@ Knows signals and one file. Workers in other processes see the file (`jobs.stop_
 
 import signal
 import threading
+from _thread import interrupt_main
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ class StopRequest:
         """Whether the first signal waits for the current step. Set while packs train."""
         self.signal: signal.Signals | None = None
         """The first one that came."""
+        self._hurried = False
 
     @property
     def asked(self) -> bool:
@@ -51,6 +53,21 @@ class StopRequest:
 
     def __call__(self) -> bool:
         return self.asked
+
+    def see_file(self) -> None:
+        """A word that `stop` left there from another machine counts as SIGTERM, and one that says `now` as two.
+
+        From any thread; to be called again and again.
+        """
+        try:
+            word = self._file.read_text()
+        except OSError:
+            return
+        if not self.asked:
+            interrupt_main(signal.SIGTERM)
+        elif "now" in word and not self._hurried:
+            self._hurried = True
+            interrupt_main(signal.SIGTERM)
 
     def clear_file(self) -> None:
         """Forget the stop of an earlier launch."""

@@ -10,6 +10,8 @@ from io import UnsupportedOperation
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from orchestrator.plain import plain
+
 OUR_FAULT, BAD_INPUT, ENVIRONMENT, INTERRUPTED = 1, 2, 4, 130
 
 
@@ -46,10 +48,10 @@ def guarded(command: Callable[[Streams], int], *, debug: bool) -> int:
             traceback.print_exc(file=streams.err)
         if isinstance(problem, BadInput | EnvironmentProblem):
             if not debug:
-                print(f"error: {problem}", file=streams.err)
+                print(plain(f"error: {problem}"), file=streams.err)
             return BAD_INPUT if isinstance(problem, BadInput) else ENVIRONMENT
         if not debug:
-            print(_bug_text(problem), file=streams.err)
+            print(plain(_bug_text(problem)), file=streams.err)
         return OUR_FAULT
     finally:
         for stream in streams:

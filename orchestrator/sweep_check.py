@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from orchestrator.problems import Problems, came, did_you_mean
 from orchestrator.resolve import BOTH, Chooser, chooser, chooses_by
+from orchestrator.search_check import check_search
 from orchestrator.sweep_schema import (
     DEPENDENT_SECTIONS,
     GRID_KEYS,
@@ -49,7 +50,9 @@ def check(tree: Tree, problems: Problems) -> Checked:
     grid = tree.get("grid")
     axis_names = {str(key) for key in grid} if isinstance(grid, dict) else set[str]()
     for section, config in SECTIONS.items():
-        if section in tree or section not in REQUIRED:
+        if section == "search":
+            checked[section] = check_search(tree.get(section, {}), checker)
+        elif section in tree or section not in REQUIRED:
             checked[section] = checker.section(tree.get(section, {}), section, fields_of(config), axis_names)
     checked["loss"] = checker.losses(tree.get("loss", {}))
     if "grid" in tree:

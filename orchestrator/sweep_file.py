@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from orchestrator.objectives import check_objectives
 from orchestrator.overrides import overridden
 from orchestrator.problems import Source
 from orchestrator.sweep_check import check
 from orchestrator.sweep_schema import Exclude, Frontier, Logging, Resources, Tracking, defaults, fields_of, loss_options
+from orchestrator.tracking.address import masked
 from orchestrator.yaml_lines import Tree, parse, read_text
 from trainer.config import DataConfig, EvalConfig, ModelConfig, SAEConfig, TrainConfig
 
@@ -45,6 +47,8 @@ class Sweep:
     loss: dict[str, dict[str, Dependent]]
     """Options by kind of loss."""
     grid: Grid
+    search: dict[str, Dependent]
+    """What comes after the grid: `kind` and what belongs to it. Some values may depend on the loss or the layer."""
     frontier: Frontier
     resources: Resources
     logging: Logging
@@ -53,30 +57,37 @@ class Sweep:
     """The file as it was written, overrides applied."""
     source: Source = field(repr=False, compare=False)
 
+    known_as: str = field(default="", repr=False, compare=False)
+    """Id of the run that it goes on with, where that is another than the one it would get."""
+
     @property
     def sweep_id(self) -> str:
-        """Name and eight hex digits of all that trials are made of: equal for any order of keys, and whatever the
-        frontier, the resources, the logging and the tracking are."""
-        science = {
+        """Name of the run folder: the sweep's name and eight hex digits of what its trials mean.
+
+        That is model, data, training, SAE, evaluation and the options of its losses, in any order of keys. The grid's
+        values are not in it, so that a grown or shrunk grid finds its folder; nor are search, frontier, resources,
+        logging and tracking, which do not touch trials.
+        """
+        if self.known_as:
+            return self.known_as
+        meaning = {
             "model": self.model.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),
             "eval": self.eval.model_dump(mode="json"),
             "train": self.train,
             "sae": self.sae,
             "loss": {kind: self.loss[kind] for kind in self.grid.loss},
-            "grid": {
-                "layer": self.grid.layer,
-                "loss": self.grid.loss,
-                "axes": self.grid.axes,
-                "exclude": [entry.model_dump(mode="json") for entry in self.grid.exclude],
-            },
         }
-        canonical = json.dumps(_string_keys(science), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(_string_keys(meaning), sort_keys=True, separators=(",", ":"))
         return f"{self.name}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 
     def to_yaml(self) -> str:
-        """The sweep as a file that `load_sweep` reads as this very sweep: overrides in it, comments gone."""
-        return yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+        """The sweep as a file that `load_sweep` reads as this very sweep: overrides in it, comments and the password of
+        the tracking address gone."""
+        tree = self.tree
+        if isinstance(tree, dict) and isinstance(tracking := tree.get("tracking"), dict) and "uri" in tracking:
+            tree = tree | {"tracking": tracking | {"uri": masked(str(tracking["uri"]))}}
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
@@ -90,7 +101,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
     tree, problems = overridden(document, overrides, name=str(path))
     checked = check(tree, problems)
     problems.raise_if_any()
-    grid = checked["grid"]
+    grid, frontier = checked["grid"], Frontier(**checked["frontier"])
+    check_objectives(frontier.planes, frontier.reference)
     return Sweep(
         name=checked["name"],
         model=ModelConfig(**checked["model"]),
@@ -100,7 +112,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
         sae=defaults(fields_of(SAEConfig)) | checked["sae"],
         loss={kind: defaults(loss_options(kind)) | options for kind, options in checked["loss"].items()},
         grid=Grid(grid["layer"], grid["loss"], {"seed": [0]} | grid["axes"], tuple(grid["exclude"])),
-        frontier=Frontier(**checked["frontier"]),
+        search=checked["search"],
+        frontier=frontier,
         resources=Resources(**checked["resources"]),
         logging=Logging(**checked["logging"]),
         tracking=Tracking(**checked["tracking"]),

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, NonNegativeInt, PositiveInt, Ty
 from pydantic import Field as Constraint
 from pydantic.fields import FieldInfo
 
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective, objective_columns
+from orchestrator.schema import DEFAULT_OBJECTIVES, MAX_GAP, MOST_OBJECTIVES, Objective, objective_columns
 from orchestrator.yaml_lines import Tree
 from trainer.config import DataConfig, EvalConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import LossConfig
@@ -38,10 +38,16 @@ def _metric(name: str) -> str:
     return name
 
 
-def _two_metrics(pair: tuple[str, str]) -> tuple[str, str]:
-    if pair[0] == pair[1]:
+def _different_metrics(metrics: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*metrics}) < len(metrics):
         raise ValueError("a metric against itself")
-    return pair
+    return metrics
+
+
+def _lower_first(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("the first is not the lower")
+    return bounds
 
 
 def _whole_above_one(share: float) -> float:
@@ -52,11 +58,11 @@ def _whole_above_one(share: float) -> float:
 
 _SHARES = "a number above 0 and up to 1, or a whole number"
 Metric = Annotated[str, AfterValidator(_metric), Words("one of " + ", ".join(objective_columns()))]
-Pair = Annotated[
-    tuple[Metric, Metric],
-    Constraint(strict=False),
-    AfterValidator(_two_metrics),
-    Words("two different metrics out of " + ", ".join(objective_columns())),
+Metrics = Annotated[
+    tuple[Metric, ...],
+    Constraint(strict=False, min_length=2, max_length=MOST_OBJECTIVES),
+    AfterValidator(_different_metrics),
+    Words("two to four different metrics out of " + ", ".join(objective_columns())),
 ]
 Share = Annotated[float, AfterValidator(_whole_above_one)]
 SWEEP_NAME = Annotated[
@@ -70,11 +76,15 @@ TRACKING_URI = Annotated[str, Constraint(min_length=1), Words("default or an add
 class Frontier(Frozen):
     """How finished trials are compared. Does not touch the trials."""
 
-    objectives: Annotated[tuple[Pair, ...], Constraint(strict=False, min_length=1)] = tuple(
-        (objective.x, objective.y) for objective in DEFAULT_OBJECTIVES
+    objectives: Annotated[tuple[Metrics, ...], Constraint(strict=False, min_length=1)] = tuple(
+        tuple(objective) for objective in DEFAULT_OBJECTIVES
     )
     reference: dict[Metric, Finite] = Constraint(default={})
     """Worst value of interest by metric, of which hypervolume is measured."""
+    match: dict[Metric, Annotated[tuple[Finite, ...], Constraint(strict=False, min_length=1)]] = Constraint(default={})
+    """Values by metric at which losses are compared; where none is given, the middle of what all losses cover."""
+    max_gap: Annotated[float, Constraint(gt=1, allow_inf_nan=False), Words("a number above 1")] = MAX_GAP
+    """Neighbours on a frontier whose L0 differ by more than this factor are warned of."""
 
     @property
     def planes(self) -> tuple[Objective, ...]:
@@ -87,6 +97,7 @@ class Resources(Frozen):
     gpus_per_pack: Annotated[Share, Constraint(ge=0, allow_inf_nan=False), Words(f"0, {_SHARES}")] = 0.0
     cpus_per_pack: Annotated[Share, Constraint(gt=0, allow_inf_nan=False), Words(_SHARES)] = 1.0
     trials_per_pack: PositiveInt | Literal["auto"] = "auto"
+    hung_after_minutes: PositiveFinite = 15.0
 
 
 class Logging(Frozen):
@@ -100,6 +111,49 @@ class Tracking(Frozen):
     """Where runs are recorded. Does not touch the trials."""
 
     uri: TRACKING_URI = "default"
+
+
+SEARCH_KINDS = ("grid", "fill", "match", "random", "tpe", "nsga2", "nsga3", "gp")
+SAMPLERS = SEARCH_KINDS[3:]
+Bounds = Annotated[
+    tuple[PositiveFinite, PositiveFinite],
+    Constraint(strict=False),
+    AfterValidator(_lower_first),
+    Words("a list of two numbers above 0, the lower first"),
+]
+Space = Annotated[dict[str, Any], Words("a mapping from fields to {low, high, log} or to lists of values")]
+
+
+class Search(Frozen):
+    """Which trials come after those of the grid. Does not touch the trials."""
+
+    kind: Literal["grid", "fill", "match", "random", "tpe", "nsga2", "nsga3", "gp"] = "grid"
+    budget: PositiveInt | Literal["auto"] = "auto"
+    budget_tokens: PositiveInt | Literal["any"] = "any"
+    at_once: PositiveInt | Literal["auto"] = "auto"
+    l0: Bounds
+    by: Literal["gap", "hypervolume"] = "gap"
+    max_gap: PositiveFinite = 0.2
+    min_gain: PositiveFinite = 0.01
+    target: PositiveFinite
+    metric: Literal["ce_loss_increase", "l0", "kl_div_with_sae", "mse", "n_alive_elements"] = "ce_loss_increase"
+    tolerance: PositiveFinite = 0.05
+    max_trials: PositiveInt = 4
+    space: Space = Constraint(default={})
+    objectives: Metrics | Literal["first"] = "first"
+    seed: NonNegativeInt = 0
+
+
+SEARCH_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "grid": (),
+    "fill": ("l0", "by", "max_gap", "min_gain"),
+    "match": ("target", "metric", "tolerance", "max_trials"),
+    **dict.fromkeys(SAMPLERS, ("space", "objectives", "seed")),
+}
+"""The fields of `search` by kind, beside the kind itself and `SEARCH_COMMON`."""
+SEARCH_COMMON = ("budget", "budget_tokens", "at_once")
+SEARCH_DEPENDENT = ("l0", "target", "space")
+"""Fields of `search` whose values may depend on the loss or the layer."""
 
 
 LAYERS = Annotated[tuple[NonNegativeInt, ...], Constraint(strict=False), Words("a list of layers")]
@@ -159,14 +213,14 @@ def fields_of(config: type[Frozen]) -> Fields:
 
 SECTIONS: Mapping[str, type[Frozen]] = {
     "model": ModelConfig, "data": DataConfig, "train": TrainConfig, "sae": SAEConfig, "eval": EvalConfig,
-    "frontier": Frontier, "resources": Resources, "logging": Logging, "tracking": Tracking,
+    "search": Search, "frontier": Frontier, "resources": Resources, "logging": Logging, "tracking": Tracking,
 }  # fmt: skip
 TRIAL_SECTIONS = ("model", "data", "train", "sae", "eval")
 """Sections that trials are made of; any field of theirs can be an axis of the grid."""
 DEPENDENT_SECTIONS = ("train", "sae")
 """Sections whose values may depend on the loss or the layer, as those of `loss` and `grid` may."""
 TOP_LEVEL = ("name", "model", "data", "train", "sae", "eval", "loss", "grid",
-             "frontier", "resources", "logging", "tracking")  # fmt: skip
+             "search", "frontier", "resources", "logging", "tracking")  # fmt: skip
 REQUIRED = ("name", "model", "data", "train", "sae", "grid")
 GRID_KEYS = ("layer", "loss", "sparsity_coeff", "seed", "exclude")
 NO_AXIS = ("model.name", "model.revision")

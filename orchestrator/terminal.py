@@ -5,17 +5,21 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.panel import Panel
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.progress import PackView, Span, SweepView, short_loss
+from orchestrator.braille import Dot, scatter
+from orchestrator.plain import plain
+from orchestrator.progress import PackView, Point, Span, SweepView, short_loss
 from orchestrator.records import Event
 from orchestrator.screen import (
     Guarded,
@@ -31,6 +35,19 @@ from trainer.data import Preparing
 
 LogFormat = Literal["text", "json"]
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
+_COLOURS = ("blue", "red", "green", "magenta")
+WIDTH = 100
+"""Of what is printed to something that is no terminal."""
+FRONT_WIDTH, FRONT_LINES = 60, 8
+FEWEST_LINES_FOR_A_FRONT = 30
+
+
+class SafeConsole(Console):
+    """A console that obeys our styles, and no control character in a name, a path or an error."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
 
 def choose_screen(
@@ -41,7 +58,7 @@ def choose_screen(
         return Guarded(JsonLines(out), PlainLines(err))
     if plain or not is_live(err, environ):
         return Guarded(PlainLines(err), PlainLines(sys.__stderr__ or err))
-    return Guarded(LiveScreen(Console(file=err)), PlainLines(err))
+    return Guarded(LiveScreen(SafeConsole(file=err)), PlainLines(err))
 
 
 def is_live(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -79,8 +96,10 @@ class LiveScreen:
             self._console.print(Text(f"{event.level}: {event.message}", style=_STYLES[event.level]))
 
     def update(self, view: SweepView) -> None:
-        room = max(3, self._console.size.height - 8 - len(self._notes))
-        self._live.update(drawn(view, notes=self._notes, max_rows=room))
+        height = self._console.size.height
+        with_front = height >= FEWEST_LINES_FOR_A_FRONT and bool(view.points)
+        room = max(3, height - 8 - len(self._notes) - (FRONT_LINES + 3 if with_front else 0))
+        self._live.update(drawn(view, notes=self._notes, max_rows=room, with_front=with_front))
 
     def close(self) -> None:
         self._live.stop()
@@ -95,8 +114,8 @@ def drawn_preparing(news: Preparing) -> RenderableType:
     return Group(line, ProgressBar(total=total, completed=done, width=60)) if total else line
 
 
-def drawn(view: SweepView, *, notes: Mapping[str, str], max_rows: int = 12) -> RenderableType:
-    """The whole picture. `max_rows`: lines for packs, if the terminal is small."""
+def drawn(view: SweepView, *, notes: Mapping[str, str], max_rows: int = 12, with_front: bool = False) -> RenderableType:
+    """The whole picture. `max_rows`: lines for packs, if the terminal is small. `with_front`: what came out so far."""
     title = Text.assemble(
         (view.sweep_id, "bold"), f"   {_count(view.n_trials, 'trial')} in {_count(view.n_packs, 'pack')}"
     )
@@ -104,11 +123,13 @@ def drawn(view: SweepView, *, notes: Mapping[str, str], max_rows: int = 12) -> R
     bar.add_row(
         ProgressBar(total=1.0, completed=view.fraction, width=40),
         f"{100 * view.fraction:3.0f} %",
-        f"{duration_text(view.elapsed_s)}, {eta_text(view)}",
+        duration_text(view.elapsed_s) + (f", {eta_text(view)}" if view.active else ""),
     )
     parts: list[RenderableType] = [title, bar, _counts(view)]
     if view.packs:
         parts += ["", _packs(view, max_rows)]
+    if with_front and view.points:
+        parts += ["", _front(view.points)]
     if notes:
         parts += ["", _notes(notes)]
     return Group(*parts)
@@ -151,6 +172,25 @@ def _packs(view: SweepView, max_rows: int) -> Table:
     if len(shown) < len(view.packs):
         table.add_row(Text(f"and {len(view.packs) - len(shown)} more packs", style="dim"))
     return table
+
+
+def _front(points: Sequence[Point]) -> RenderableType:
+    """L0 to the right, CE increase upwards, of all trials that are done at the layer of the last of them."""
+    layer = points[-1].layer
+    here = [point for point in points if point.layer == layer]
+    losses = list(dict.fromkeys(point.loss for point in here))
+    dots = [Dot(point.l0, point.ce_loss_increase, losses.index(point.loss)) for point in here]
+    text = Text(no_wrap=True)
+    for row in scatter(dots, width=FRONT_WIDTH, height=FRONT_LINES):
+        for cell in row:
+            text.append(cell.character, None if cell.series is None else _COLOURS[cell.series % len(_COLOURS)])
+        text.append("\n")
+    for index, loss in enumerate(losses):
+        text.append(f"{short_loss(loss)}  ", _COLOURS[index % len(_COLOURS)])
+    l0, ce = ([getattr(point, name) for point in here] for name in ("l0", "ce_loss_increase"))
+    text.append(f"L0 {min(l0):.3g} to {max(l0):.3g}, CE increase {min(ce):.3g} to {max(ce):.3g}", "dim")
+    title = f"CE increase against L0, layer {layer}, {_count(len(here), 'trial')}"
+    return Panel(text, title=title, title_align="left", expand=False)
 
 
 def _notes(notes: Mapping[str, str]) -> Table:

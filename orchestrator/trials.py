@@ -58,26 +58,28 @@ def expand(sweep: Sweep, facts: ModelShape) -> tuple[PlannedTrial, ...]:
         BadInput: the sweep does not fit the model, or a trial is impossible; all problems at once.
     """
     problems = Problems(sweep.source)
-    cells = list(_cells(sweep, facts, problems))
+    cells = list(cells_of(sweep, facts, problems))
     n_trials = sum(cell.n_trials for cell in cells)
     if n_trials > MAX_TRIALS:
         problems.add(("grid",), f"{n_trials:,} trials, expected at most {MAX_TRIALS:,}; shorten an axis")
     problems.raise_if_any()
     configs: list[tuple[TrialConfig, Mapping[str, Any]]] = []
     for cell in cells:
-        for point in (dict(zip(cell.axes, values, strict=True)) for values in product(*cell.axes.values())):
-            if any(_matches(entry, cell, point, facts.n_layers) for entry in sweep.grid.exclude):
-                continue
-            if config := _config(cell, point, problems):
-                _check(config, cell, facts, sweep, problems)
-                configs.append((config, point))
+        points = (dict(zip(cell.axes, values, strict=True)) for values in product(*cell.axes.values()))
+        configs += [
+            (config, point)
+            for point in points
+            if not is_excluded(cell, point, sweep, facts)
+            and (config := config_at(cell, point, sweep, facts, problems)) is not None
+        ]
     _check_together(configs, problems)
     problems.raise_if_any()
     names = _run_names(configs)
     return tuple(PlannedTrial(name, config) for name, (config, _) in zip(names, configs, strict=True))
 
 
-def _cells(sweep: Sweep, facts: ModelShape, problems: Problems) -> Iterator[Cell]:
+def cells_of(sweep: Sweep, facts: ModelShape, problems: Problems) -> Iterator[Cell]:
+    """The grid by layer and loss; what is wrong is noted."""
     for layer in _layers(sweep, facts, problems):
         for loss in sorted(sweep.grid.loss, key=LOSS_KINDS.index):
             if any(_excludes_all(entry, layer, loss, facts.n_layers) for entry in sweep.grid.exclude):
@@ -136,6 +138,11 @@ def _matches_cell(entry: Exclude, layer: int, loss: str, n_layers: int) -> bool:
     return (not layers or layer in layers) and (not losses or loss in losses)
 
 
+def is_excluded(cell: Cell, point: Mapping[str, Any], sweep: Sweep, facts: ModelShape) -> bool:
+    """Whether `grid.exclude` takes this point of the cell away."""
+    return any(_matches(entry, cell, point, facts.n_layers) for entry in sweep.grid.exclude)
+
+
 def _matches(entry: Exclude, cell: Cell, point: Mapping[str, Any], n_layers: int) -> bool:
     seeds, coefficients = _listed(entry.seed), _listed(entry.sparsity_coeff)
     return (
@@ -149,8 +156,18 @@ def _listed(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
+def config_at(
+    cell: Cell, point: Mapping[str, Any], sweep: Sweep, facts: ModelShape, problems: Problems
+) -> TrialConfig | None:
+    """The trial with these values for the axes of the cell, and for other fields where they are given. What is wrong
+    with it is noted."""
+    config = _config(cell, point, problems)
+    if config is not None:
+        _check(config, cell, facts, sweep, problems)
+    return config
+
+
 def _config(cell: Cell, point: Mapping[str, Any], problems: Problems) -> TrialConfig | None:
-    """The trial at one point of a cell."""
     values = {section: dict(fields) for section, fields in cell.sections.items()}
     values["loss"] |= {"kind": cell.loss, "sparsity_coeff": point["sparsity_coeff"]}
     for axis, value in point.items():
@@ -215,7 +232,7 @@ def _run_names(configs: list[tuple[TrialConfig, Mapping[str, Any]]]) -> list[str
     last = Counter(axis.rpartition(".")[2] for axis in varying)
     short = {axis: name if last[name := axis.rpartition(".")[2]] == 1 else axis for axis in varying}
     names = [
-        "-".join([name, *(f"{short[axis]}{_written(point[axis])}" for axis in varying if axis in point)])
+        "-".join([name, *(f"{short[axis]}{written(point[axis])}" for axis in varying if axis in point)])
         for name, (_, point) in zip(names, configs, strict=True)
     ]
     counts = Counter(names)
@@ -233,6 +250,6 @@ def _varying_axes(points: list[Mapping[str, Any]]) -> list[str]:
     return sorted(axis for axis, values in seen.items() if len(values) > 1 and "." in axis)
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", text)[-40:]

@@ -22,6 +22,7 @@ import yaml
 from orchestrator import cli, schema, streams
 from orchestrator.cost import plan_cost
 from orchestrator.export import export_frontier
+from orchestrator.fronts.columns import FILES
 from orchestrator.plan import plan
 from orchestrator.plan_text import plan_text
 from orchestrator.records import SweepState
@@ -232,7 +233,7 @@ def test_every_module_that_is_run_exists() -> None:
 )  # fmt: skip
 def test_every_command_of_ours_is_understood(module: str, arguments: list[str], tmp_path: Path) -> None:
     given = parsed(module, arguments)
-    if "sweep" not in given:
+    if given.get("sweep") is None:
         return
     path = ROOT / given["sweep"]
     if str(given["sweep"]) in ("SWEEP.yaml", "mine.yaml"):
@@ -393,13 +394,19 @@ def test_the_sweep_file_in_the_readme_plans(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------- columns
 
-TYPES = {"string": "text", "double": "float64", "list<element: double>": "list of float64"}
+TYPES = {
+    "string": "text",
+    "double": "float64",
+    "list<element: double>": "list of float64",
+    "list<element: string>": "list of text",
+}
 
 
 def row_of(column: schema.Column) -> list[str]:
     """A column's row in docs/frontier-parquet.md."""
     is_time = pa.types.is_timestamp(column.type)
     type_ = "UTC timestamp" if is_time else TYPES.get(str(column.type), str(column.type))
+    type_ = "list of warnings" if column.name == "warnings" else type_
     null = "can be missing" if column.nullable else ""
     return [f"`{column.name}`", type_, column.unit, column.better, null, column.description.replace("|", "\\|")]
 
@@ -409,6 +416,7 @@ def test_every_column_is_documented_as_the_schema_has_it() -> None:
     expected = [row_of(column) for column in [*schema.SETTING_COLUMNS, *schema.METRIC_COLUMNS]]
     expected += [row_of(column) for pair in schema.DEFAULT_OBJECTIVES for column in schema.front_columns(pair)]
     expected += [row_of(column) for column in schema.RUN_COLUMNS]
+    expected += [row_of(column) for wanted in FILES.values() for column in wanted]
     missing = ["| " + " | ".join(row) + " |" for row in expected if row not in written]
     assert missing == [], "write these rows:\n" + "\n".join(missing)
     assert written == expected
@@ -441,7 +449,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         d_model, d_sae = row.facts.d_model, row.facts.d_sae
         shapes = {"w_enc": (d_sae, d_model), "b_enc": (d_sae,), "dictionary": (d_sae, d_model), "b_dec": (d_model,)}
         folder.write_sae(row.trial_id, {name: torch.randn(shape) for name, shape in shapes.items()}, row.config)
-    export_frontier(folder, sweep_id="quickstart-0123abcd", state=SweepState.COMPLETE, now=NOON)
+    export_frontier(folder, sweep_id="quickstart-0123abcd", state=SweepState.COMPLETE, now=NOON, snapshot=True)
     return here
 
 

@@ -1,8 +1,9 @@
-"""The only part that knows MLflow. A view of the sweep: everything in it can be rebuilt from the run folder.
+"""The only part that knows MLflow. A copy of the sweep: everything in it is made from the run folder, by the driver.
 
-`address` names the store and its pages, `store` opens and checks it, `trial_run` describes a trial, `runs` is the
-driver's side (it alone creates runs), `logger` and `sender` the worker's (a queue and one thread), `points` what goes
-over the wire. MLflow takes seconds to import, so it is imported inside functions, never when this package is.
+`address` names the store and its pages, `store` opens it, `check` looks at it before a sweep, `trial_run` describes a
+trial, `sweep_runs` finds and makes runs, `tail` follows a journal, `trial_copy` and `copier` send what is new,
+`cursor` keeps what was acknowledged, `mirror` is the thread that does it for a launch, `syncing` and `audit` what
+`orchestrator sync` does. MLflow takes seconds to import, so that happens inside functions, never with this package.
 """
 
 from orchestrator.tracking.address import (
@@ -13,26 +14,24 @@ from orchestrator.tracking.address import (
     mlflow_ui_command,
     resolve_tracking_uri,
     run_link,
-    worker_address,
+    whole_address,
 )
-from orchestrator.tracking.logger import Ending, ListLogger, TrialLogger, Unsent
+from orchestrator.tracking.check import check_tracking
+from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.points import Point
-from orchestrator.tracking.runs import Tracker
-from orchestrator.tracking.sender import MlflowLogger
-from orchestrator.tracking.store import check_tracking
-from orchestrator.tracking.trial_run import TrialRun, describe_trial
+from orchestrator.tracking.store import Unreachable
+from orchestrator.tracking.tally import Behind
+from orchestrator.tracking.trial_run import TrialRun, describe_plan, describe_trial
 
 __all__ = [
     "LOCAL",
-    "Ending",
-    "ListLogger",
-    "MlflowLogger",
+    "Behind",
+    "Mirror",
     "Point",
-    "Tracker",
-    "TrialLogger",
     "TrialRun",
-    "Unsent",
+    "Unreachable",
     "check_tracking",
+    "describe_plan",
     "describe_trial",
     "experiment_link",
     "how_to_open",
@@ -40,5 +39,5 @@ __all__ = [
     "mlflow_ui_command",
     "resolve_tracking_uri",
     "run_link",
-    "worker_address",
+    "whole_address",
 ]

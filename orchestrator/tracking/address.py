@@ -51,13 +51,16 @@ def artifact_root(uri: str, *, runs: Path) -> str | None:
 
 
 def masked(text: str) -> str:
-    """The text with the password of every address in it replaced by three stars."""
+    """The text with the password of every address in it replaced by three stars, and a token in place of a user too."""
+    # SQLAlchemy takes passwords with any sign in them; those of servers end at a slash.
+    text = re.sub(r"((?:postgresql|mysql|mssql)(?:\+\w+)?://[^:/?#\s@]*):\S*@", r"\1:***@", text)
     text = re.sub(r"(://[^:/?#\s@]*):[^/?#\s]*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&](?:password|passwd|token)=)[^&\s]+", r"\1***", text)
+    text = re.sub(r"(https?://)[^:/?#\s@]+@", r"\1***@", text)
+    return re.sub(r"(?i)([?&](?:password|passwd|sslpassword|token)=)[^&\s]+", r"\1***", text)
 
 
-def worker_address(stored: str, *, environ: Mapping[str, str]) -> str:
-    """The address for a worker from the one in `runs.json`, which is stored without its password.
+def whole_address(stored: str, *, environ: Mapping[str, str]) -> str:
+    """The address that was stored without its password, with it.
 
     Raises EnvironmentProblem where there was a password and MLFLOW_TRACKING_URI does not hold the whole address.
     """
@@ -68,7 +71,7 @@ def worker_address(stored: str, *, environ: Mapping[str, str]) -> str:
         return whole
     raise EnvironmentProblem(
         f"the MLflow address {stored} has a password, which is not written to the run folder; "
-        f"set {ENV} to the whole address on every machine that runs workers"
+        f"set {ENV} to the whole address"
     )
 
 

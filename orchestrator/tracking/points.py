@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.records import RowStatus
+from orchestrator.tracking.address import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +24,7 @@ MAX_TEXT = 5000
 Value = float | list[float] | list[float | None] | None
 """A metric. Lists (one number per later block, histograms) have no place in an MLflow metric and are left out."""
 
-RUN_STATUS = {RowStatus.DONE: "FINISHED", RowStatus.FAILED: "FAILED", RowStatus.STOPPED: "KILLED"}
+RUN_STATUS: dict[str, str] = {RowStatus.DONE: "FINISHED", RowStatus.FAILED: "FAILED", RowStatus.STOPPED: "KILLED"}
 """MLflow's words for how a trial ended."""
 
 
@@ -78,11 +79,11 @@ def send_start(client: "MlflowClient", run_id: str) -> None:
             raise
 
 
-def send_ending(client: "MlflowClient", run_id: str, status: RowStatus, *, time_ms: int, error: str) -> None:
+def send_ending(client: "MlflowClient", run_id: str, status: str, *, time_ms: int, error: str = "") -> None:
     """Marks the run as ended at `time_ms`, with the reason as tag `error` where there is one."""
     if error:
-        client.set_tag(run_id, "error", error[:MAX_TEXT])
-    client.set_terminated(run_id, RUN_STATUS[status], end_time=time_ms)
+        client.set_tag(run_id, "error", masked(error)[:MAX_TEXT])
+    client.set_terminated(run_id, RUN_STATUS.get(status, status), end_time=time_ms)
 
 
 def _as_mlflow(point: Point) -> tuple[str, float, int, int]:

@@ -1,4 +1,4 @@
-"""Opens an MLflow store quietly, and checks before a sweep starts that it will answer.
+"""Opens an MLflow store quietly, and says in one message what is wrong with one.
 
 The client never prints, never reports home, and never waits long: whoever calls it decides how often to try again.
 """
@@ -6,12 +6,10 @@ The client never prints, never reports home, and never waits long: whoever calls
 import logging
 import os
 import re
-import sqlite3
 import warnings
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -29,9 +27,19 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
-_NOISY = ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration")
-_DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}
-_WAYS_ON = "Change tracking.uri or MLFLOW_TRACKING_URI, or leave both out for a SQLite file in the runs folder."
+_NOISY = {
+    # Tracebacks of every error that it raises as well, and "will be retried".
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "alembic.runtime.migration": logging.WARNING,
+}
+WAYS_ON = "Change tracking.uri or MLFLOW_TRACKING_URI, or leave both out for a SQLite file in the runs folder."
+_MAY_PASS = ("failed with exception", "timeout exception", "OperationalError", "TimeoutError", "InterfaceError")
+_WILL_NOT_PASS = ("authentication failed", "does not exist", "no pg_hba.conf", "Access denied", "Login failed")
+
+
+class Unreachable(EnvironmentProblem):
+    """Nobody answers, or not now. It may be otherwise in a minute."""
 
 
 def import_mlflow() -> None:
@@ -43,8 +51,8 @@ def import_mlflow() -> None:
 
     # MLflow 3.17 uses what SQLAlchemy 2.1 deprecates. Nothing for our users to do about it.
     warnings.filterwarnings("ignore", category=SADeprecationWarning)
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _NOISY.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -56,46 +64,30 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 def create_store(uri: str) -> "MlflowClient":
-    """A client whose database has its tables, made now if need be. Two processes that need them at once make them once.
+    """A client whose store answers and has its tables, made now if need be; two processes at once make them once.
 
-    Raises EnvironmentProblem where the store cannot be opened.
+    Raises EnvironmentProblem where the store cannot be opened, Unreachable where that may pass.
     """
     path = sqlite_path(uri)
     with answers_explained(uri):
-        if path is None:
-            return open_client(uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            client = open_client(uri)
-            client.search_experiments(max_results=1)
-            return client
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                client = open_client(uri)
+                client.search_experiments(max_results=1)
+                return client
+        if not is_server(uri):
+            from orchestrator.tracking.check import check_database
 
-
-def check_tracking(uri: str, *, timeout_s: int = 5) -> None:
-    """Whether the store will answer. Creates nothing. Takes about `timeout_s` seconds at most, and MLflow's import.
-
-    Raises EnvironmentProblem with one message, passwords masked: unknown kind of address, a file that cannot be
-    written or is no database, a missing database driver, no answer, a refused Host header or login.
-    """
-    path = sqlite_path(uri)
-    if path is not None:
-        _check_sqlite(path)
-    elif is_server(uri):
-        settings = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-        with _environment(settings), answers_explained(uri):
-            open_client(uri).search_experiments(max_results=1)
-    elif re.match(r"(postgresql|mysql|mssql)(\+\w+)?://", uri):
-        _check_database(uri, timeout_s)
-    else:
-        raise EnvironmentProblem(
-            f"MLflow address {masked(uri)!r} is of no kind that can be used; expected http://, https://, "
-            f"sqlite:///FILE, postgresql+psycopg2://, mysql+pymysql:// or mssql+pyodbc://. {_WAYS_ON}"
-        )
+            check_database(uri, timeout_s=5)  # MLflow itself would try 10 times over several minutes
+        client = open_client(uri)
+        client.search_experiments(max_results=1)
+        return client
 
 
 @contextmanager
 def answers_explained(uri: str) -> Generator[None]:
-    """Turns what MLflow or the database raises into one EnvironmentProblem."""
+    """Turns what MLflow or the database raises into one EnvironmentProblem; Unreachable where it may pass."""
     import_mlflow()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -103,7 +95,24 @@ def answers_explained(uri: str) -> Generator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as problem:
-        raise EnvironmentProblem(masked(_explanation(uri, str(problem)))) from problem
+        text = str(problem)
+        kind = Unreachable if may_pass(problem) else EnvironmentProblem
+        raise kind(masked(_explanation(uri, text))) from problem
+
+
+def may_pass(problem: BaseException) -> bool:
+    """Whether the same call may work later without anybody changing anything."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    text = str(problem)
+    if any(sign in text for sign in _WILL_NOT_PASS):
+        return False
+    transient = isinstance(problem, ConnectionError | TimeoutError | OperationalError | InterfaceError)
+    code = str(getattr(problem, "error_code", ""))
+    return transient or code in _TRANSIENT_CODES or any(sign in text for sign in _MAY_PASS)
+
+
+_TRANSIENT_CODES = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 
 
 def _explanation(uri: str, problem: str) -> str:
@@ -113,7 +122,7 @@ def _explanation(uri: str, problem: str) -> str:
             f"the MLflow server at {uri} refuses the name it is called by (403, Invalid Host header); "
             f"start it with --allowed-hosts '{host},localhost:*,127.0.0.1:*'"
         )
-    if "error code 401" in problem or "error code 403" in problem or "PERMISSION_DENIED" in problem:
+    if re.search(r"error code 40[13]|\b40[13] error|PERMISSION_DENIED|UNAUTHENTICATED", problem):
         return (
             f"the MLflow server at {uri} refuses this login; set MLFLOW_TRACKING_USERNAME and "
             f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. It said: {_first_line(problem)}"
@@ -124,72 +133,19 @@ def _explanation(uri: str, problem: str) -> str:
             f"mlflow db upgrade {uri}"
         )
     if "failed with exception" in problem or "timeout exception" in problem:
-        return f"no answer from the MLflow server at {uri} ({_reason(problem)}). Is it running? {_WAYS_ON}"
-    return f"MLflow at {uri} cannot be used: {_first_line(problem)} {_WAYS_ON}"
+        return f"no answer from the MLflow server at {uri} ({_reason(problem)}). Is it running? {WAYS_ON}"
+    return f"MLflow at {uri} cannot be used: {_first_line(problem)} {WAYS_ON}"
 
 
 def _reason(problem: str) -> str:
     """The few words that matter of a network library's message."""
-    known = {"timeout": "it timed out", "Connection refused": "connection refused", "NameResolution": "unknown host"}
+    known = {"timeout": "it timed out", "timed out": "it timed out", "Connection refused": "connection refused"}
+    known |= {"NameResolution": "unknown host", "Connection aborted": "it hung up"}
+    if errors := re.search(r"too many (\d+) error responses", problem):
+        return f"it answers with error {errors[1]}"
     return next((words for sign, words in known.items() if sign in problem), _first_line(problem))
 
 
 def _first_line(problem: str) -> str:
     line = problem.strip().splitlines()[0][:300] if problem.strip() else "no reason given"
     return line if line.endswith((".", "!")) else f"{line}."
-
-
-def _check_sqlite(path: Path) -> None:
-    if set("?%") & set(str(path)):
-        raise EnvironmentProblem(
-            f"SQLite address with the path {path}: MLflow cannot open paths with ? or %; choose another runs folder, "
-            "or name a store by tracking.uri or MLFLOW_TRACKING_URI"
-        )
-    folder = path.absolute().parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        what = "is not writable" if folder.is_dir() else "is not a folder"
-        raise EnvironmentProblem(f"MLflow's SQLite file {path} cannot be written: {folder} {what}. {_WAYS_ON}")
-    if path.exists():
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.rollback()
-        except sqlite3.Error as problem:
-            raise EnvironmentProblem(f"MLflow's SQLite file {path} cannot be used: {problem}. {_WAYS_ON}") from problem
-
-
-def _check_database(uri: str, timeout_s: int) -> None:
-    """Connects once. MLflow itself would try 15 times over several minutes."""
-    from sqlalchemy import create_engine
-
-    timeout = {"timeout": timeout_s} if uri.startswith("mssql") else {"connect_timeout": timeout_s}
-    try:
-        with answers_explained(uri):
-            engine = create_engine(uri, connect_args=timeout)
-            engine.connect().close()
-            engine.dispose()
-    except ModuleNotFoundError as missing:
-        package = _DRIVERS.get(str(missing.name), missing.name)
-        hint = (
-            " (or write postgresql+psycopg2:// and: pip install psycopg2-binary)" if missing.name == "psycopg" else ""
-        )
-        raise EnvironmentProblem(
-            f"MLflow address {masked(uri)} needs the Python package {missing.name}: pip install {package}{hint}"
-        ) from missing
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None]:
-    """Environment variables for the duration of a call."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,39 +1,46 @@
 """Costs: the published arithmetic, and how sums behave."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.cost import ENCODER, TRAINED_SAE, Shape, clean_flops, own_flops, pack_cost, plan_cost
+from orchestrator.cost import Costing, PlanCost, n_dense_steps, n_evaluations, pack_cost, plan_cost
 from orchestrator.plan import plan
 from orchestrator.plan_text import plan_text
+from orchestrator.rates import factor_name, guessed
+from orchestrator.shape import Bank, Shape, kind_label
+from orchestrator.slots import finishing_s, likely_finishing_s
+from orchestrator.work import clean_flops, floor_flops, step_work
 from tests.orchestrator.sweeps import SHAPES, SWEEPS, small_sweep
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig
 
 GPT2 = Shape.of(SHAPES["gpt2"])
 BUILTIN = SHAPES["builtin"]
+COSTING = Costing.guess(SHAPES["gpt2"])
+LOCAL, E2E = LocalLoss(sparsity_coeff=1), E2ELoss(sparsity_coeff=1)
 
 
-def gpt2_trial(loss: LossConfig, *, layer: int = 6) -> TrialConfig:
+def gpt2_trial(loss: LossConfig, *, layer: int = 6, coefficient: float | None = None) -> TrialConfig:
     return TrialConfig(
         model=ModelConfig(name="gpt2"),
         data=DataConfig(dataset="x", context=1024),
         hookpoint=f"blocks.{layer}.hook_resid_pre",
         sae=SAEConfig(ratio=60),
-        loss=loss,
+        loss=loss if coefficient is None else loss.model_copy(update={"sparsity_coeff": coefficient}),
         train=TrainConfig(tokens=409_600_000, batch_rows=16),
     )
 
 
-@pytest.mark.parametrize(
-    ("loss", "expected_mflop"), [(LocalLoss(sparsity_coeff=1), 84), (E2ELoss(sparsity_coeff=1), 464)]
-)
+@pytest.mark.parametrize(("loss", "expected_mflop"), [(LOCAL, 84), (E2E, 464)])
 def test_the_floor_of_eight_saes_before_block_6_of_gpt2_is_the_known_one(
     loss: LossConfig, expected_mflop: float
 ) -> None:
     trial = gpt2_trial(loss)
-    per_token = clean_flops(trial, GPT2) / 8 + own_flops(trial, GPT2, sae=ENCODER)
+    per_token = clean_flops(trial, GPT2) / 8 + floor_flops(trial, GPT2)
     assert per_token / 1e6 == pytest.approx(expected_mflop, rel=0.02)
 
 
@@ -42,37 +49,112 @@ def test_gpt2_has_124_million_weights() -> None:
 
 
 def test_a_local_sae_pays_for_the_blocks_below_only_and_an_e2e_one_for_those_above() -> None:
-    local, e2e = LocalLoss(sparsity_coeff=1), E2ELoss(sparsity_coeff=1)
     block = GPT2.block(1024)
-    assert clean_flops(gpt2_trial(local, layer=7), GPT2) - clean_flops(gpt2_trial(local), GPT2) == block
-    assert own_flops(gpt2_trial(local, layer=7), GPT2) == own_flops(gpt2_trial(local), GPT2)
-    assert own_flops(gpt2_trial(e2e), GPT2) - own_flops(gpt2_trial(e2e, layer=7), GPT2) == pytest.approx(2 * block)
-    assert clean_flops(gpt2_trial(e2e, layer=7), GPT2) == clean_flops(gpt2_trial(e2e), GPT2)
+    assert clean_flops(gpt2_trial(LOCAL, layer=7), GPT2) - clean_flops(gpt2_trial(LOCAL), GPT2) == block
+    assert floor_flops(gpt2_trial(LOCAL, layer=7), GPT2) == floor_flops(gpt2_trial(LOCAL), GPT2)
+    assert floor_flops(gpt2_trial(E2E), GPT2) - floor_flops(gpt2_trial(E2E, layer=7), GPT2) == pytest.approx(2 * block)
+    assert clean_flops(gpt2_trial(E2E, layer=7), GPT2) == clean_flops(gpt2_trial(E2E), GPT2)
+
+
+def test_a_local_sae_costs_its_own_products_only() -> None:
+    assert floor_flops(gpt2_trial(LOCAL), GPT2) == 2 * 768 * 46_080
+
+
+def test_a_dense_step_multiplies_six_times_as_much_as_a_sparse_one() -> None:
+    bank = Bank(gpt2_trial(LOCAL), 4)
+    dense, sparse = (step_work(bank, GPT2, n_parts=1, dense=dense) for dense in (True, False))
+    assert dense.product_flops == 6 * sparse.product_flops == 4 * 16 * 1024 * 12 * 768 * 46_080
+    assert dense.moved_bytes > sparse.moved_bytes
 
 
 def test_a_pack_pays_for_its_clean_run_once() -> None:
     trials = [gpt2_trial(E2EDownstreamLoss(sparsity_coeff=c, downstream_coeff=2.5)) for c in (1, 2, 3)]
-    one, three = pack_cost("a", trials[:1], GPT2), pack_cost("b", trials, GPT2)
-    clean = trials[0].train.tokens * clean_flops(trials[0], GPT2)
-    assert three.train_flops == pytest.approx(3 * one.train_flops - 2 * clean)
+    one, three = (pack_cost("a", some, COSTING) for some in (trials[:1], trials))
+    sae = COSTING.sae(trials[0])
+    assert three.seconds == pytest.approx(one.seconds + 2 * sae.sae_s)
+    assert one.seconds == pytest.approx(sae.clean_s + sae.bank_s + sae.sae_s)
     assert three.sae_tokens == 3 * 409_600_000
-    assert three.floor_flops < three.train_flops
-    assert one.memory_bytes < three.memory_bytes < 3 * one.memory_bytes
 
 
-def test_a_local_sae_costs_its_own_products_only() -> None:
-    local = gpt2_trial(LocalLoss(sparsity_coeff=1))
-    assert own_flops(local, GPT2) == TRAINED_SAE * 768 * 46_080
+@given(st.integers(1, 12), st.integers(1, 12), st.booleans())
+def test_more_saes_never_cost_less(n_local: int, n_e2e: int, more_local: bool) -> None:
+    trials = [gpt2_trial(LOCAL, coefficient=1 + i) for i in range(n_local)]
+    trials += [gpt2_trial(E2E, coefficient=1 + i) for i in range(n_e2e)]
+    less = pack_cost("a", trials, COSTING)
+    more = pack_cost("b", [*trials, gpt2_trial(LOCAL if more_local else E2E, coefficient=99)], COSTING)
+    assert more.seconds > less.seconds
+    assert more.floor_flops > less.floor_flops
+    assert more.micro_batch_rows <= less.micro_batch_rows
+    assert more.memory_bytes > less.memory_bytes or more.micro_batch_rows < less.micro_batch_rows
+
+
+def test_more_evaluations_and_dense_steps_cost_more() -> None:
+    trial = gpt2_trial(LOCAL)
+    often, dense = replace(COSTING, eval_every_tokens=10_000_000), replace(COSTING, path="dense")
+    assert n_evaluations(trial, None) == 1
+    assert n_evaluations(trial, 10_000_000) == 1 + len(range(0, 25_000, 10_000_000 // 16_384))
+    assert n_dense_steps(trial, "auto") == 500
+    assert n_dense_steps(trial, "dense") == 25_000
+    base = COSTING.sae(trial).sae_s
+    assert often.sae(trial).sae_s > base
+    assert dense.sae(trial).sae_s > 3 * base
+
+
+def test_a_measured_factor_counts_for_its_kind_alone() -> None:
+    slow, other = gpt2_trial(LOCAL), gpt2_trial(LOCAL, layer=7)
+    factors = {factor_name(kind_label(slow), phase): 3.0 for phase in ("sparse", "dense", "evaluation")}
+    rates = COSTING.rates.model_copy(update={"factors": factors, "is_measured": True})
+    measured = replace(COSTING, rates=rates)
+    init = gpt2_trial(LOCAL)
+    assert measured.sae(slow).sae_s > 2 * COSTING.sae(init).sae_s
+    assert measured.sae(other) == COSTING.sae(other)
+    assert pack_cost("a", [slow], measured).basis == "measured"
+    assert pack_cost("a", [slow, other], measured).basis == "measured on other SAEs"
+    assert pack_cost("a", [slow], COSTING).basis == "guessed"
+
+
+def test_a_range_is_the_wider_the_less_was_measured() -> None:
+    trial = gpt2_trial(LOCAL)
+    kind = factor_name(kind_label(trial), "sparse")
+    spreads = [
+        replace(COSTING, device=device, rates=guessed("gpu" if device == "gpu" else "cpu").model_copy(update=update))
+        for device, update in (
+            ("gpu", {}), ("cpu", {}), ("cpu", {"is_measured": True}),
+            ("cpu", {"is_measured": True, "factors": {kind: 1}}),
+        )
+    ]  # fmt: skip
+    found = [pack_cost("a", [trial], costing) for costing in spreads]
+    widths = [PlanCost((cost,), costing.device).spread for cost, costing in zip(found, spreads, strict=True)]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == 4
+
+
+def test_slots_take_the_next_pack_as_soon_as_they_are_free() -> None:
+    assert finishing_s([5, 3, 2, 2], 2) == 7
+    assert finishing_s([5, 4, 3, 2], 2) == 7
+    assert finishing_s([5, 3, 2, 2], 1) == 12
+    assert finishing_s([5, 3], 9) == 5
+    assert finishing_s([], 3) == 0
+    assert likely_finishing_s([4, 4], 2) > 4
+    assert likely_finishing_s([5, 3, 2, 2], 1) == pytest.approx(12)
 
 
 def test_more_slots_take_less_time_down_to_the_dearest_pack(tmp_path: Path) -> None:
     found = plan(small_sweep(tmp_path, "resources.trials_per_pack=2"), BUILTIN)
     cost = plan_cost(found.packs, BUILTIN)
-    one, two, many = (cost.hours("cpu", n_slots=n) for n in (1, 2, 10_000))
-    assert one[0] < one[1]
-    assert two[0] == pytest.approx(one[0] / 2)
-    assert many[0] == pytest.approx(one[0] * max(pack.flops for pack in cost.packs) / cost.flops)
+    one, two, many = (cost.seconds(n_slots=n) for n in (1, 2, 10_000))
+    assert many < two < one
+    assert one == pytest.approx(cost.start_s + sum(pack.seconds for pack in cost.packs))
+    assert many == pytest.approx(cost.start_s + max(pack.seconds for pack in cost.packs))
     assert cost.sae_tokens == 12 * 31 * 32
+
+
+def test_on_a_gpu_every_pack_starts_a_process_on_a_cpu_every_slot() -> None:
+    trials = [gpt2_trial(LOCAL, coefficient=c) for c in (1, 2)]
+    packs = tuple(pack_cost(str(i), [trial], COSTING) for i, trial in enumerate(trials))
+    work = sum(pack.seconds for pack in packs)
+    assert PlanCost(packs, "cpu", launch_s=3, start_s=10).seconds() == pytest.approx(13 + work)
+    assert PlanCost(packs, "gpu", launch_s=3, start_s=10).seconds() == pytest.approx(23 + work)
 
 
 def test_a_model_that_tells_its_mlp_width_is_believed() -> None:
@@ -87,7 +169,8 @@ def test_the_plan_as_text_shows_what_is_planned_and_that_nothing_was_started() -
 
     sweep = load_sweep(SWEEPS / "gpt2_all_layers.yaml")
     found = plan(sweep, SHAPES["gpt2"], n_slots=2)
-    text = plan_text(found, plan_cost(found.packs, SHAPES["gpt2"]), sweep, n_slots=2, n_done=3)
+    cost = plan_cost(found.packs, SHAPES["gpt2"])
+    text = plan_text(found, cost, sweep, n_slots=2, n_done=3)
     assert text.startswith(found.sweep_id)
     assert f"12 layers x 3 losses x coefficients x 2 seeds = {len(found.trials)} trials" in text
     assert f"{len(found.packs)} packs for 2 at a time" in text
@@ -95,4 +178,7 @@ def test_the_plan_as_text_shows_what_is_planned_and_that_nothing_was_started() -
     assert f"{len(found.trials) * 409_600_000:,} SAE-tokens in all" in text
     assert "0.8, 1, 1.5, 3, 4, 6   at layers 0-3" in text
     assert "already done 3 of" in text
+    assert "guessed from FLOPs and bytes; --calibrate measures it" in text
     assert text.endswith("nothing was started")
+    measured = replace(cost, packs=tuple(replace(pack, basis="measured") for pack in cost.packs))
+    assert "these SAEs were timed on this machine" in plan_text(found, measured, sweep)

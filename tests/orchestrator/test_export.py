@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.export import Exported, export_frontier, metadata_of, read_frontier, with_facts
 from orchestrator.files import write_parquet
+from orchestrator.fronts.columns import FILES
 from orchestrator.records import RowStatus, SweepState
 from orchestrator.run_folder import RunFolder
 from orchestrator.schema import METADATA_KEY, SCHEMA_VERSION, columns
@@ -39,18 +40,22 @@ def export(
 
 def test_the_schema_is_the_golden_one():
     """If this fails on purpose: raise SCHEMA_VERSION as its docstring says, and write the new schema to the file."""
+    files = {"frontier.parquet": columns(), **FILES}
     found = {
         "schema_version": SCHEMA_VERSION,
-        "columns": [
-            {"name": column.name, "type": str(column.type), "nullable": column.nullable, **column.described}
-            for column in columns()
-        ],
+        "files": {
+            name: [
+                {"name": column.name, "type": str(column.type), "nullable": column.nullable, **column.described}
+                for column in wanted
+            ]
+            for name, wanted in files.items()
+        },
     }
     assert found == json.loads(GOLDEN.read_text())
 
 
 def test_names_are_snake_case_and_units_that_are_no_sentence():
-    for column in columns():
+    for column in [*columns(), *(column for wanted in FILES.values() for column in wanted)]:
         assert column.name == column.name.lower()
         assert column.name.isidentifier()
         assert column.description.endswith(".")
@@ -71,8 +76,14 @@ def test_what_was_exported_is_read_back_with_what_it_says_about_itself(tmp_path:
     assert facts["sequence"] == 1
     assert facts["hypervolume_reference"] is None
     assert facts["objectives"] == [
-        {"x": "l0", "y": "ce_loss_increase", "better": ["lower", "lower"], "label": "l0"},
-        {"x": "n_alive_elements", "y": "ce_loss_increase", "better": ["lower", "lower"], "label": "alive"},
+        {
+            "metrics": [x, "ce_loss_increase"],
+            "x": x,
+            "y": "ce_loss_increase",
+            "better": ["lower", "lower"],
+            "label": label,
+        }
+        for x, label in (("l0", "l0"), ("n_alive_elements", "alive"))
     ]
     assert facts["columns"] == {column.name: column.described for column in columns()}
 
@@ -179,7 +190,7 @@ def test_a_missing_a_foreign_and_a_newer_table_are_refused_in_words(tmp_path: Pa
     with pytest.raises(BadInput, match="is no frontier table: its metadata has no key 'sae_frontier'"):
         read_frontier(path)
     write_parquet(path, with_facts(pa.table({"x": [1]}), {"schema_version": "2.0"}))
-    with pytest.raises(BadInput, match=r"has schema version 2\.0, and this program reads 1\.0"):
+    with pytest.raises(BadInput, match=r"has schema version 2\.0, and this program reads 1\.1"):
         read_frontier(path)
     write_parquet(path, with_facts(pa.table({"x": [1]}), {"schema_version": "1.7"}))
     assert read_frontier(path).column_names == ["x"]
@@ -210,3 +221,95 @@ def test_a_reader_with_one_handle_never_sees_half_a_table(tmp_path: Path):
     assert seen <= set(sizes)
     assert [entry.name for entry in tmp_path.iterdir()] == ["frontier.parquet"]
     assert pq.ParquetFile(path).metadata.num_row_groups == 1
+
+
+def newest(folder: RunFolder) -> Path:
+    snapshot = folder.manifest().newest
+    assert snapshot is not None
+    return folder.path / snapshot.file
+
+
+def read_with_duckdb(path: Path) -> list[str]:
+    with duckdb.connect() as connection:
+        return [one for (one,) in connection.sql(f"SELECT trial_id FROM '{path}'").fetchall()]
+
+
+def export_until_told(path: str, n_exports: int) -> None:
+    """In another process: a sweep that grows, its frontier and a snapshot of it after each trial."""
+    folder = RunFolder(Path(path))
+    for number in range(n_exports):
+        folder.write_row(a_row(a_config(seed=1000 + number), l0=10.0 + number))
+        export(folder, minutes=number, state=SweepState.RUNNING, snapshot=True)
+
+
+def test_pyarrow_pandas_polars_and_duckdb_read_while_a_sweep_writes(tmp_path: Path):
+    """Through one handle, or a snapshot: each reads a whole table of some moment, and what it says of itself fits."""
+    folder = filled(tmp_path)
+    export(folder, snapshot=True)
+    writer = multiprocessing.get_context("spawn").Process(target=export_until_told, args=(str(tmp_path), 12))
+    writer.start()
+    sizes: set[int] = set()
+    while writer.is_alive():
+        table = read_frontier(folder.frontier)
+        assert metadata_of(table, folder.frontier)["rows"] == table.num_rows
+        with folder.frontier.open("rb") as file:
+            frame = pd.read_parquet(file)
+        with folder.frontier.open("rb") as file:
+            polars = pl.read_parquet(file)
+        snapshot = newest(folder)
+        for ids in (table["trial_id"].to_pylist(), frame.trial_id.tolist(), polars["trial_id"].to_list(),
+                    read_with_duckdb(snapshot), pl.read_parquet(snapshot)["trial_id"].to_list()):  # fmt: skip
+            assert len(ids) == len(set(ids))
+            assert 18 <= len(ids) <= 30
+            sizes.add(len(ids))
+        for name in FILES:
+            beside = read_frontier(tmp_path / name)
+            assert metadata_of(beside, tmp_path / name)["sequence"]
+    writer.join()
+    assert writer.exitcode == 0
+    assert len(sizes) > 1
+    assert read_frontier(folder.frontier).num_rows == len(read_with_duckdb(newest(folder))) == 30
+
+
+def test_the_files_beside_say_of_which_frontier_they_are(tmp_path: Path):
+    folder = filled(tmp_path)
+    export(folder)
+    whole = metadata_of(read_frontier(folder.frontier), folder.frontier)
+    for name, wanted in FILES.items():
+        table = read_frontier(tmp_path / name)
+        facts = metadata_of(table, tmp_path / name)
+        assert facts["content_sha256"] == whole["content_sha256"]
+        assert table.column_names == [column.name for column in wanted]
+        assert facts["rows"] == table.num_rows > 0
+        for column in wanted:
+            assert column.nullable or table[column.name].null_count == 0
+
+
+def test_a_file_beside_that_is_missing_or_old_is_written_again_and_the_frontier_stays(tmp_path: Path):
+    folder = filled(tmp_path)
+    export(folder)
+    before = folder.frontier.read_bytes()
+    summary = tmp_path / "frontier_summary.parquet"
+    content = summary.read_bytes()
+    for break_it in (summary.unlink, lambda: summary.write_bytes(b"PAR1")):
+        break_it()
+        assert not export(folder, minutes=3).changed
+        assert summary.read_bytes() == content
+        assert folder.frontier.read_bytes() == before
+
+
+def test_other_targets_make_another_file(tmp_path: Path):
+    folder = filled(tmp_path)
+    export(folder)
+    options = {"sweep_id": "s-1", "state": SweepState.COMPLETE, "now": NOON}
+    assert export_frontier(folder, targets={"l0": [33.0]}, **options).changed
+    matched = pl.read_parquet(tmp_path / "frontier_matched.parquet")
+    assert matched.filter(pl.col("asked"))["target"].unique().to_list() == [33.0]
+
+
+def test_only_wanted_trials_are_in_the_table(tmp_path: Path):
+    folder = filled(tmp_path)
+    wanted = [row.trial_id for row in folder.rows()[:5]]
+    exported = export_frontier(folder, sweep_id="s-1", state=SweepState.COMPLETE, now=NOON, trial_ids=wanted)
+    assert sorted(read_frontier(exported.path)["trial_id"].to_pylist()) == sorted(wanted)
+    assert exported.fronts.missing == {}

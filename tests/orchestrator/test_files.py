@@ -11,8 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import append_lines, parquet_bytes, whole_lines, write_bytes, write_json, write_parquet
+from orchestrator.files import (
+    append_lines,
+    is_whole,
+    parquet_bytes,
+    sealed,
+    whole_lines,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 from trainer.errors import EnvironmentProblem
+from trainer.faults import hook_of, injected, parsed
 
 
 def names_in(folder: Path) -> list[str]:
@@ -87,3 +97,29 @@ def test_a_torn_line_is_neither_read_nor_in_the_way(
     assert list(whole_lines(path)) == before
     append_lines(path, after)
     assert list(whole_lines(path)) == before + after
+
+
+def test_lines_are_appended_all_or_none(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    append_lines(path, ["one", "two"], durable=True)
+    for place in ("append.middle", "append.sync"):
+        with (
+            injected(hook_of(parsed(f"{place}:*:1=enospc"))),
+            pytest.raises(EnvironmentProblem, match="Free some space"),
+        ):
+            append_lines(path, ["three", "four"], durable=True)
+        assert list(whole_lines(path)) == ["one", "two"]
+    append_lines(path, ["three"])
+    assert list(whole_lines(path)) == ["one", "two", "three"]
+
+
+def test_a_seal_shows_any_change_and_nothing_else():
+    fields = {"a": [1.5, float("nan")], "b": {"c": "d"}}
+    found = json.loads(json.dumps(sealed(fields)))
+    assert is_whole(dict(found))
+    assert is_whole({"no": "seal"})
+    for name, value in (("a", [1.5, 1.0]), ("b", {}), ("new", 1)):
+        assert not is_whole({**found, name: value})
+    opened = dict(found)
+    is_whole(opened)
+    assert opened == {"a": [1.5, None], "b": {"c": "d"}}

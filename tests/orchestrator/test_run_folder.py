@@ -60,7 +60,7 @@ def test_before_anything_is_written_everything_is_missing_and_nothing_is_made(fo
     assert folder.read_sae(trial_id) is None
     assert folder.rows() == folder.events() == folder.curve(trial_id) == []
     assert folder.manifest() == Manifest()
-    folder.clear_curve(trial_id)
+    assert folder.mend_curve(trial_id) == ([], 0)
     assert not folder.path.exists()
 
 
@@ -150,11 +150,38 @@ def test_curves_and_events_grow_and_a_torn_last_line_is_left_out(folder: RunFold
     assert folder.events() == events
 
 
-def test_an_attempt_that_starts_over_forgets_its_curves(folder: RunFolder):
+def test_of_points_that_were_written_twice_the_first_counts(folder: RunFolder):
+    trial_id = a_config().trial_id
+    evaluated = CurvePoint(step=1, tokens=512, time_ms=9, metrics={"eval/l0": 1.0})
+    again = a_point(1).model_copy(update={"time_ms": 10})
+    folder.add_curve_points(trial_id, [a_point(1), evaluated, a_point(2), again, a_point(3)])
+    assert folder.curve(trial_id) == [a_point(1), evaluated, a_point(2), a_point(3)]
+
+
+def test_a_damaged_curve_is_mended_by_leaving_out_what_cannot_be_read(folder: RunFolder):
     trial_id = a_config().trial_id
     folder.add_curve_points(trial_id, [a_point(1)])
-    folder.clear_curve(trial_id)
-    assert folder.curve(trial_id) == []
+    with (folder.path / "journal" / f"{trial_id}.jsonl").open("a") as file:
+        file.write("\0\0\0\n")
+    folder.add_curve_points(trial_id, [a_point(2), a_point(3)])
+    path = folder.path / "journal" / f"{trial_id}.jsonl"
+    path.write_text(path.read_text().replace('"step":3', '"step":7'))
+    assert folder.mend_curve(trial_id) == ([a_point(1), a_point(2)], 2)
+    assert folder.curve(trial_id) == [a_point(1), a_point(2)]
+    assert folder.mend_curve(trial_id) == ([a_point(1), a_point(2)], 0)
+
+
+def test_a_row_of_which_one_bit_flipped_is_refused(folder: RunFolder):
+    row = a_row(l0=20.0)
+    folder.write_row(row)
+    path = folder.path / "results" / f"{row.trial_id}.json"
+    path.write_text(path.read_text().replace('"l0": 20.0', '"l0": 21.0'))
+    with pytest.raises(BadInput, match="is not what was written"):
+        folder.row(row.trial_id)
+    aside = folder.set_row_aside(row.trial_id)
+    assert folder.row(row.trial_id) is None
+    assert aside.exists()
+    assert folder.rows() == []
 
 
 def test_an_sae_comes_back_and_is_missing_while_it_is_not_whole(folder: RunFolder):
@@ -179,7 +206,9 @@ def test_no_name_leaves_the_folder(tmp_path: Path, folder: RunFolder, name: str)
         lambda: folder.row(name),
         lambda: folder.curve(name),
         lambda: folder.sae(name),
-        lambda: folder.clear_curve(name),
+        lambda: folder.mend_curve(name),
+        lambda: folder.checkpoints(name),
+        lambda: folder.owner(name),
     ):
         with pytest.raises(BadInput, match="cannot name a file of a run folder"):
             use()
