@@ -28,7 +28,7 @@ def commands(out: Path, *, peers_python: str | None, e2e_sae: Path | None, more:
             yield command(peers_python, "compare_e2e_sae", "--e2e-sae", str(e2e_sae))
         for name in COMPARISONS:
             yield command(peers_python, name)
-    yield command(sys.executable, "growth", "--repeats", "2")
+    yield command(sys.executable, "growth")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from benchmarks.allocator import as_it_stands
 from benchmarks.machine import Row, save, show, with_common
 from benchmarks.setting import Loss, OurPack, Setting, with_shape
 from benchmarks.timing import Clock, Turn, clocks, in_turns, once
@@ -31,7 +32,8 @@ def compare(
     """One row. A peer's step trains `saes_per_step` SAEs, or as many as ours."""
     torch.set_num_threads(n_threads)
     ours = OurPack(setting)
-    turns: dict[str, Turn] = {"ours": once(ours), **peers(setting, ours)}
+    others = {name: as_it_stands(turn) for name, turn in peers(setting, ours).items()}
+    turns: dict[str, Turn] = {"ours": once(ours), **others}
     seconds = in_turns(turns, repeats=repeats, clock=clock)
     scale = setting.n_saes / (saes_per_step or setting.n_saes)
     return {

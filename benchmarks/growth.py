@@ -81,7 +81,7 @@ def memory(setting: Setting, *, path: str) -> Row:
 def main() -> None:
     """Print one line per row; and write them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    with_shape(with_common(parser))
+    with_shape(with_common(parser)).set_defaults(repeats=2)
 
     arguments = parser.parse_args()
     clock, n_threads = clocks(arguments.device, arguments.clocks)[0]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 Row = dict[str, object]
+LOAD_AT_START = round(os.getloadavg()[0], 1)
 NOTED_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "neon")
 
 
@@ -38,7 +39,7 @@ def machine(device: str) -> Row:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "load_at_start": round(os.getloadavg()[0], 1),
+        "load_at_start": LOAD_AT_START,
     }
 
 

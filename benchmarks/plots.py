@@ -20,9 +20,10 @@ PEER_LOOKS = {
 def growth(rows: list[Row], path: Path) -> None:
     """One panel per axis, SAE-tokens per second upwards, one line per loss."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(9, 6), layout="constrained")
-    for panel, (axis, label) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
+    for panel, (axis, label) in zip(figure.subplots(2, 2, sharey=True).flat, AXES.items(), strict=True):
         here = [row for row in rows if row["axis"] == axis]
         for loss in sorted({str(row["loss"]) for row in here}, key=loss_rank):
             look = loss_look(loss)
@@ -31,6 +32,10 @@ def growth(rows: list[Row], path: Path) -> None:
         panel.set_yscale("log")
         panel.set_xscale("log" if axis in LOG_AXES else "linear")
         _ticks(panel, sorted({round(float(str(row[axis]))) for row in here}))
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_formatter(ScalarFormatter())
+        panel.tick_params(labelleft=True)
         panel.set_xlabel(label)
     figure.supylabel("thousand SAE-tokens per second")
     figure.axes[0].legend(frameon=False)
@@ -54,27 +59,25 @@ def times_faster(
                 panel.plot(
                     times[tool], y, color=color, marker=marker, linestyle="", label=None if tool in seen else name
                 )
-                panel.plot(targets[tool, loss], y, color=color, marker="|", markersize=12, linestyle="")
+                panel.plot(targets[tool, loss], y, color=color, marker="|", markersize=9, linestyle="")
+                panel.plot([targets[tool, loss], times[tool]], [y, y], color=color, linewidth=0.8, alpha=0.6)
                 seen.add(tool)
     panel.set_yticks(range(len(labels)), labels)
     panel.invert_yaxis()
     panel.set_xscale("log")
-    _ticks(panel, [1, 2, 3, 4, 6, 8, 12, 16, 24], which="x")
+    _ticks(panel, [1, 2, 3, 4, 6, 8, 12, 16, 24])
     panel.set_xlabel("times as many SAE-tokens per second (bars: what we aimed at)")
     panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     _write(figure, path)
 
 
-def _ticks(panel: Any, values: list[int], *, which: str = "both") -> None:
-    """Plain numbers at these values of x; plain numbers along y."""
+def _ticks(panel: Any, values: list[int]) -> None:
+    """Plain numbers at these values of x, and the look of all panels."""
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     panel.xaxis.set_major_locator(FixedLocator(values))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(ScalarFormatter())
-    if which == "both":
-        panel.yaxis.set_major_formatter(ScalarFormatter())
-        panel.yaxis.set_minor_formatter(ScalarFormatter())
     panel.tick_params(labelsize=8, which="both")
     panel.grid(alpha=0.3, which="both", linewidth=0.5)
     panel.spines[["top", "right"]].set_visible(False)

@@ -103,12 +103,16 @@ def memory_table(records: Records) -> str:
 
 
 def machine_table(records: Records) -> str:
-    lines = ["| result | command | machine |", "|---|---|---|"]
+    """Each machine, and below it what ran there with which options, and how busy it was."""
+    on: dict[str, list[str]] = {}
     for name, record in records.items():
         about = record["machine"]
         where = f"{about['processor']}, {about['cores']} cores, {about['device']}, torch {about['torch']}"
-        lines.append(f"| {name} | {record['command']} | {where}, load at start {about['load_at_start']} |")
-    return "\n".join(lines)
+        words = record["command"].split()
+        options = [word for word, before in zip(words[3:], words[2:], strict=False) if "--out" not in (word, before)]
+        on.setdefault(where, []).append(f"| {name} | {' '.join(options) or '-'} | {about['load_at_start']} |")
+    head = "| result | options | load at the start |\n|---|---|---|"
+    return "\n\n".join(f"{where}:\n\n{head}\n" + "\n".join(lines) for where, lines in on.items())
 
 
 TABLES: dict[str, Callable[[Records], str]] = {

@@ -143,7 +143,7 @@ class OurPack:
     def __init__(
         self, setting: Setting, *, path: Literal["auto", "dense", "sparse"] = "auto", log_every_steps: int = 20
     ) -> None:
-        keep_freed_memory()  # as a sweep's worker does; everything else in this process has the good of it too
+        keep_freed_memory()  # as a sweep's worker does
         self.pack = Pack(
             trials_of(setting), model=model_of(setting), rows=rows_of(setting), path=path,
             micro_batch_rows=setting.micro_batch_rows,

@@ -1,4 +1,4 @@
-"""Searches of real sweeps: what is asked for is trained, and a launch that is cut off anywhere comes to the same end."""
+"""Searches of real sweeps: what is asked for is trained, and a launch that is cut off comes to the same end."""
 
 import json
 import signal

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.search.fill import Fill
 from orchestrator.search.match import Match
@@ -171,3 +173,24 @@ def test_budgets_are_as_many_trials_as_the_grid_has_unless_something_else_is_sai
     assert most("search={kind: tpe, budget_tokens: 30_000}") == "at most 30,000 SAE-tokens more"
     assert most("search={kind: tpe, budget: 5, budget_tokens: 9}") == "at most 5 trials more and 9 SAE-tokens more"
     assert most("search={kind: match, target: 0.1, max_trials: 3}", "grid.seed=[0, 1]") == "at most 36 trials more"
+
+
+ODD = st.sampled_from(
+    ["null", "true", "0", "-1", "1", "0.5", "1e300", ".nan", ".inf", "''", "x", "[]", "{}", "[1]", "[5, 50]", "[1, x]",
+     "{local: 1}", "{1: 2, 3: 4}", "{low: 1, high: 2}", "{low: 1, high: 2, log: 3}", "{train.lr: {low: 1, high: 2}}",
+     "{train.lr: {local: [1], e2e: [2]}}", "{sparsity_coeff: [1, 2]}", "{data.context: [8, 16]}", "[l0, mse]"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from([*SEARCH_FIELDS]), fields=st.dictionaries(st.sampled_from([*fields_of(Search)]), ODD))
+def test_any_section_is_a_planner_or_a_message(tmp_path: Path, kind: str, fields: dict[str, str]):
+    written = ", ".join(f"{name}: {value}" for name, value in ({"kind": kind} | fields).items())
+    try:
+        sweep = small_sweep(tmp_path, text=f"{SMALL}search: {{{written}}}\n")
+        found = Searching.of(sweep, FACTS, 12)
+    except BadInput as refusal:
+        message = str(refusal)
+    else:
+        message = "nothing but the grid" if found is None else found.most_text
+    assert message.strip()
