@@ -11,11 +11,11 @@ sweep: $(VENV)/.installed
 	$(BIN)/python -m orchestrator.launch $(SWEEP)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

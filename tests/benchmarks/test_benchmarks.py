@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import all as all_benchmarks
-from benchmarks import compare, floor, growth, machine, plots, report, setting, step, timing
+from benchmarks import allocator, compare, floor, growth, machine, plots, report, setting, step, timing
 from benchmarks.random_model import save_random_gpt2
 from trainer.config import ModelConfig
 from trainer.errors import EnvironmentProblem
@@ -141,6 +141,20 @@ def test_a_peer_that_trains_one_sae_at_a_time_is_timed_for_all_of_them(toy: sett
     assert one["times_peer"] == pytest.approx(2 * 7.0 / float(str(one["ours_s"])), rel=0.05)
     both = compare.compare(toy, peers, clock=CLOCK, n_threads=1, repeats=1)
     assert both["times_peer"] == pytest.approx(7.0 / float(str(both["ours_s"])), rel=0.05)
+
+
+def test_a_peer_has_memory_as_without_us_and_ours_is_back_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(allocator, "hand_back_freed_memory", lambda: order.append("hand back"))
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("keep"))
+
+    def fails(clock: timing.Clock) -> float:
+        order.append(clock.kind)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no message
+        allocator.as_it_stands(fails)(CLOCK)
+    assert order == ["hand back", "process", "keep"]
 
 
 def test_a_missing_peer_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
