@@ -82,8 +82,9 @@ class Monitor:
         self._look(exporting=False)
 
     def replan(self, plan: SavedPlan) -> None:
-        """Packs were split."""
+        """Packs were split. What they had to say until then is passed on first."""
         with self._looking:
+            self._look_around(exporting=False)
             self._plan = plan
             self._states = {pack_id: self._states.get(pack_id, PackState.WAITING) for pack_id in plan.packs}
             self._statuses = {pack_id: status for pack_id, status in self._statuses.items() if pack_id in plan.packs}
@@ -236,10 +237,7 @@ class Monitor:
             case PackState.FAILED:
                 self.event("pack_failed", f"{name} failed: {status.error}", level="error", pack_id=pack_id)
             case PackState.WAITING:
-                if status.error is not None:
-                    self.event(
-                        "pack_waiting", f"{name} is tried again: {status.error}", level="warning", pack_id=pack_id
-                    )
+                pass  # whoever has it tried again says so
 
     def _see_row(self, trial_id: str) -> None:
         row = self._row_of(trial_id)

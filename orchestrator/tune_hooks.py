@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.jobs import PackJob, now, stop_file
-from orchestrator.records import PackState, PackStatus
+from orchestrator.records import Event, PackState, PackStatus
 from orchestrator.run_folder import RunFolder
 
 
@@ -24,6 +24,7 @@ class PackDeaths(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._note(trial, PackState.WAITING)
+        self._say_tried_again(trial)
 
     def _note(self, trial: Any, state: PackState) -> None:
         # Whatever is raised here would end the whole sweep.
@@ -35,6 +36,17 @@ class PackDeaths(tune.Callback):
             )
             note = {"state": state, "error": "its worker died", "updated_at": now(), "tokens_per_s": None}
             folder.write_pack_status(status.model_copy(update=note))
+        except Exception:
+            return
+
+
+    def _say_tried_again(self, trial: Any) -> None:
+        """As an event: nobody may look at the status before the next attempt has begun."""
+        try:
+            pack_id = PackJob.model_validate_json(trial.config["job"]).pack_id
+            text = f"pack {pack_id[:6]} is tried again: its worker died"
+            event = Event(time=now(), level="warning", event="pack_waiting", message=text, pack_id=pack_id)
+            RunFolder(Path(self._folder)).add_pack_event(event)
         except Exception:
             return
 
