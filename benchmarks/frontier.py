@@ -27,12 +27,12 @@ import moocore
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.export import export_frontier, fronts_of_lines
-from orchestrator.pareto import dominators, pareto_mask
-from orchestrator.records import Facts, Row, RowStatus, SweepState, Versions
-from orchestrator.run_folder import RunFolder
-from orchestrator.schema import DEFAULT_OBJECTIVES
-from orchestrator.trial_lines import read_lines
+from orchestrator.folder.records import Facts, Row, RowStatus, SweepState, Versions
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import export_frontier, fronts_of_lines
+from orchestrator.fronts.pareto import dominators, pareto_mask
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES
+from orchestrator.fronts.trial_lines import read_lines
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from _pytest.outcomes import Skipped
 
 from benchmarks.machine import Row, save, with_common
-from orchestrator.records import CurvePoint, SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import CurvePoint, SweepState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.audit import Audit, audit
 from orchestrator.tracking.copier import Copier, silent
 from orchestrator.tracking.mirror import Mirror

@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "sweeps" / "quickstart.yaml"
@@ -169,9 +169,9 @@ def many(n_trials: int) -> Result:
 def monitor_ms(folder: RunFolder) -> dict[str, float]:
     """Milliseconds of process time that the driver's monitor takes for a look, on a copy of a finished run's folder:
     where nothing was written yet, where every pack runs, where all has ended since the last look, and after that."""
-    from orchestrator.monitor import Monitor
-    from orchestrator.screen import Nobody
-    from orchestrator.stopping import StopRequest
+    from orchestrator.display.screen import Nobody
+    from orchestrator.running.monitor import Monitor
+    from orchestrator.running.stopping import StopRequest
 
     plan = folder.plan()
     assert plan is not None

@@ -29,12 +29,12 @@ import numpy as np
 import yaml
 
 from benchmarks.machine import machine
-from orchestrator.driver import launch
-from orchestrator.pareto import hypervolume, pareto_mask
-from orchestrator.prepare import LaunchOptions
-from orchestrator.records import Row, RowStatus
-from orchestrator.run_folder import RunFolder
-from orchestrator.screen import PlainLines
+from orchestrator.display.screen import PlainLines
+from orchestrator.folder.records import Row, RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.pareto import hypervolume, pareto_mask
+from orchestrator.running.driver import launch
+from orchestrator.running.prepare import LaunchOptions
 
 SEEDS = (0, 1, 2)
 N_DENSE = 12

@@ -5,19 +5,19 @@ Imports nothing heavy before a command runs, so that `--help` and completion are
 
 import typer
 
-from orchestrator.compare import compare
-from orchestrator.doctor import doctor
-from orchestrator.evaluate import evaluate
-from orchestrator.export_command import export
-from orchestrator.export_sae import export_sae
-from orchestrator.frontier_command import frontier
+from orchestrator.commands.compare import compare
+from orchestrator.commands.doctor import doctor
+from orchestrator.commands.evaluate import evaluate
+from orchestrator.commands.export_command import export
+from orchestrator.commands.export_sae import export_sae
+from orchestrator.commands.frontier_command import frontier
+from orchestrator.commands.plot import plot
+from orchestrator.commands.resume import resume
+from orchestrator.commands.retry import retry
+from orchestrator.commands.status import status
+from orchestrator.commands.stop import stop
+from orchestrator.commands.sync import sync
 from orchestrator.launch import launch
-from orchestrator.plot import plot
-from orchestrator.resume import resume
-from orchestrator.retry import retry
-from orchestrator.status import status
-from orchestrator.stop import stop
-from orchestrator.sync import sync
 
 app = typer.Typer(
     name="orchestrator",

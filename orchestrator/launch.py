@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.go_on import resume_command
-from orchestrator.streams import Streams, guarded
+from orchestrator.display.go_on import resume_command
+from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
-    from orchestrator.prepare import LaunchOptions
+    from orchestrator.running.prepare import LaunchOptions
 
 
 class LogFormat(StrEnum):
@@ -79,7 +79,7 @@ def launch(
     """
 
     def command(streams: Streams) -> int:
-        from orchestrator.prepare import LaunchOptions
+        from orchestrator.running.prepare import LaunchOptions
 
         options = LaunchOptions(
             sweep,
@@ -103,15 +103,15 @@ def launch(
 
 
 def _dry_run(options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool) -> int:
-    from orchestrator.plain import plain as plain_text
-    from orchestrator.plain import plain_json
-    from orchestrator.prepare import described, described_as_json, read_and_plan
-    from orchestrator.sweep_home import another_meaning, changes_text
+    from orchestrator.display.plain import plain as plain_text
+    from orchestrator.display.plain import plain_json
+    from orchestrator.running.prepare import described, described_as_json, read_and_plan
+    from orchestrator.sweep.sweep_home import another_meaning, changes_text
 
     planned = read_and_plan(options, only_look=True)
     if options.calibrate:
-        from orchestrator.calibrate import calibrated
-        from orchestrator.terminal import choose_screen
+        from orchestrator.display.terminal import choose_screen
+        from orchestrator.running.calibrate import calibrated
 
         screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
         try:
@@ -129,12 +129,12 @@ def run_and_tell(
     options: "LaunchOptions", streams: Streams, *, plain: bool, log_format: LogFormat, as_json: bool
 ) -> int:
     """Run what is left, show how it goes and what came out. Returns the exit code."""
-    from orchestrator.driver import launch
-    from orchestrator.plain import plain as plain_text
-    from orchestrator.result_text import as_json as result_as_json
-    from orchestrator.result_text import print_result
-    from orchestrator.status import print_json
-    from orchestrator.terminal import WIDTH, SafeConsole, choose_screen
+    from orchestrator.commands.status import print_json
+    from orchestrator.display.plain import plain as plain_text
+    from orchestrator.display.terminal import WIDTH, SafeConsole, choose_screen
+    from orchestrator.running.driver import launch
+    from orchestrator.running.result_text import as_json as result_as_json
+    from orchestrator.running.result_text import print_result
 
     screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
     try:

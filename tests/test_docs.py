@@ -19,18 +19,20 @@ import torch
 import typer.main
 import yaml
 
-from orchestrator import cli, schema, streams
-from orchestrator.cost import plan_cost
-from orchestrator.export import export_frontier
+from orchestrator import cli
+from orchestrator.display import streams
+from orchestrator.folder.records import SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts import schema
 from orchestrator.fronts.columns import FILES
-from orchestrator.plan import plan
-from orchestrator.plan_text import plan_text
-from orchestrator.records import SweepState
-from orchestrator.result_text import _COLUMNS as TERMINAL_COLUMNS
-from orchestrator.run_folder import RunFolder
-from orchestrator.stopping import EXIT_CODES
-from orchestrator.sweep_file import load_sweep
-from orchestrator.sweep_schema import LOSSES, LossKind
+from orchestrator.fronts.export import export_frontier
+from orchestrator.planning.cost import plan_cost
+from orchestrator.planning.plan import plan
+from orchestrator.planning.plan_text import plan_text
+from orchestrator.running.result_text import _COLUMNS as TERMINAL_COLUMNS
+from orchestrator.running.stopping import EXIT_CODES
+from orchestrator.sweep.sweep_file import load_sweep
+from orchestrator.sweep.sweep_schema import LOSSES, LossKind
 from orchestrator.tracking import mlflow_ui_command
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import NOON

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.export import read_frontier
-from orchestrator.held import forget
-from orchestrator.records import RowStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import read_frontier
+from orchestrator.packs.held import forget
 from tests.tiny import ROOT, Bench, save_model, save_text, save_tokens, science
 
 SMALL = (

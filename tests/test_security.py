@@ -12,15 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.go_on import resume_command, retry_command, stop_command
+from orchestrator.display.go_on import resume_command, retry_command, stop_command
+from orchestrator.display.plain import plain, plain_json
+from orchestrator.display.screen import JsonLines, PlainLines
+from orchestrator.display.terminal import LiveScreen, SafeConsole
+from orchestrator.folder.records import Event, SavedPlan
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.launch import command_to_go_on
-from orchestrator.plain import plain, plain_json
-from orchestrator.prepare import LaunchOptions
-from orchestrator.records import Event, SavedPlan
-from orchestrator.run_folder import RunFolder
-from orchestrator.screen import JsonLines, PlainLines
-from orchestrator.terminal import LiveScreen, SafeConsole
-from orchestrator.yaml_lines import parse
+from orchestrator.running.prepare import LaunchOptions
+from orchestrator.sweep.yaml_lines import parse
 from tests.orchestrator.made_run import made_run
 from tests.tiny import ROOT
 from trainer.errors import BadInput

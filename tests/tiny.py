@@ -143,7 +143,7 @@ def finished(process: "subprocess.Popen[str]", *, timeout_s: float = 300) -> Ran
 
 def science(folder: Path) -> dict[str, object]:
     """All that two runs of a sweep must agree on: metrics and curves by trial."""
-    from orchestrator.run_folder import RunFolder
+    from orchestrator.folder.run_folder import RunFolder
 
     run = RunFolder(folder)
     return {

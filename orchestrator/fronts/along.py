@@ -7,8 +7,8 @@ increase. Counts (log columns) are taken by their logarithm, as in the plots; `l
 import numpy as np
 
 from orchestrator.fronts.costs import is_log
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import Series
-from orchestrator.schema import Objective
 
 
 class Curve:

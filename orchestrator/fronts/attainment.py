@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from orchestrator.fronts.costs import costs_of, values_of
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import Series
-from orchestrator.schema import Objective
 
 LEVELS = (0.25, 0.5, 0.75)
 MOST_OBJECTIVES_HERE = 3

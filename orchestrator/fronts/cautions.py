@@ -14,9 +14,9 @@ import numpy as np
 
 from orchestrator.fronts.costs import costs_of, is_log, reference_of, scaled
 from orchestrator.fronts.matched import Match
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import Series
 from orchestrator.fronts.words import name_of, number, where
-from orchestrator.schema import Objective
 
 DEAD_L0 = 0.1
 """Below so many active elements per token an SAE is as good as dead."""

@@ -1,6 +1,6 @@
 """The columns of the files beside `frontier.parquet`: summary, matched comparisons and attainment surfaces.
 
-One object per file, of the same `Column`s and under the same `SCHEMA_VERSION` as `orchestrator.schema`.
+One object per file, of the same `Column`s and under the same `SCHEMA_VERSION` as `orchestrator.fronts.schema`.
 """
 
 # pyright: reportUnknownParameterType=false
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from orchestrator.schema import SETTING_COLUMNS, Column
+from orchestrator.fronts.schema import SETTING_COLUMNS, Column
 
 _text, _number, _whole = pa.string(), pa.float64(), pa.int32()
 _caution = pa.struct(

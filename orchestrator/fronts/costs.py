@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from orchestrator.schema import Column, Objective, objective_columns
+from orchestrator.fronts.schema import Column, Objective, objective_columns
 
 Columns = Mapping[str, np.ndarray] | pa.Table
 

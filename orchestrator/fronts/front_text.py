@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.fronts.cautions import Caution
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import BASELINE, Series, planes
 from orchestrator.fronts.share import Share
 from orchestrator.fronts.summary import Fronts, Volume, key_of
 from orchestrator.fronts.words import name_of, number, where
-from orchestrator.schema import Objective
 
 MOST_CAUTIONS = 20
 

@@ -14,9 +14,9 @@ import numpy as np
 from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Verdict, difference, estimate
 from orchestrator.fronts.costs import is_log, sign
+from orchestrator.fronts.schema import Objective, objective_columns
 from orchestrator.fronts.sentences import sentence
 from orchestrator.fronts.series import BASELINE, Place, Series
-from orchestrator.schema import Objective, objective_columns
 
 Targets = Mapping[str, Sequence[float]]
 """By metric the values at which to compare."""

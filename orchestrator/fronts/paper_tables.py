@@ -9,10 +9,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from orchestrator.fronts.matched import Match
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import BASELINE, Place
 from orchestrator.fronts.share import Share
 from orchestrator.fronts.words import name_of, number, where
-from orchestrator.schema import Objective
 
 FAR = 0.15
 """From this offset on the nearest trial is marked: it is too far from the target to stand for it."""

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from orchestrator.fronts.costs import costs_of
 from orchestrator.fronts.grouped import grouped
-from orchestrator.pareto import pareto_mask
-from orchestrator.schema import FRONT_GROUP, Objective, objective_columns
+from orchestrator.fronts.pareto import pareto_mask
+from orchestrator.fronts.schema import FRONT_GROUP, Objective, objective_columns
 
 BASELINE = "local"
 PLACE_KEYS = ("sweep_id", "model", "model_hash", "eval_hash", "hookpoint", "layer", "d_sae")

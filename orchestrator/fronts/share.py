@@ -12,8 +12,8 @@ import numpy as np
 
 from orchestrator.fronts.along import Curve
 from orchestrator.fronts.certainty import estimate
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.series import BASELINE, Place, Series
-from orchestrator.schema import Objective
 
 N_POINTS = 20
 

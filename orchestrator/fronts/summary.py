@@ -16,10 +16,10 @@ from orchestrator.fronts.certainty import Estimate, estimate
 from orchestrator.fronts.columns import MATCHED_COLUMNS, SUMMARY_COLUMNS, SURFACE_COLUMNS, table_of
 from orchestrator.fronts.costs import box, costs_of, reference_of, scaled
 from orchestrator.fronts.matched import Match, matches
+from orchestrator.fronts.pareto import hypervolume
+from orchestrator.fronts.schema import FRONT_GROUP, MAX_GAP, Objective
 from orchestrator.fronts.series import PLACE_KEYS, Place, Series, all_series, places, planes
 from orchestrator.fronts.share import Share, shares
-from orchestrator.pareto import hypervolume
-from orchestrator.schema import FRONT_GROUP, MAX_GAP, Objective
 
 Key = tuple[str | int, ...]
 
@@ -37,7 +37,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Fronts:
-    """A sweep's frontiers, with their certainty. `table` is that of `orchestrator.frontier`."""
+    """A sweep's frontiers, with their certainty. `table` is that of `orchestrator.fronts.frontier`."""
 
     table: pa.Table
     objectives: tuple[Objective, ...]

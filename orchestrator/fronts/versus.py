@@ -12,11 +12,11 @@ from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Estimate, difference, estimate
 from orchestrator.fronts.costs import is_log, sign
 from orchestrator.fronts.matched import Targets, by_seed, compared, mean_of, middle
+from orchestrator.fronts.schema import Objective, objective_columns
 from orchestrator.fronts.sentences import sentence
 from orchestrator.fronts.series import Series, planes
 from orchestrator.fronts.summary import Fronts, volumes_by_seed
 from orchestrator.fronts.words import where
-from orchestrator.schema import Objective, objective_columns
 from trainer.errors import BadInput
 
 

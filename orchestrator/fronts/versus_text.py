@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.fronts.certainty import Estimate, Verdict
 from orchestrator.fronts.paper_tables import TextTable
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.versus import Versus, Volumes
 from orchestrator.fronts.words import name_of, number
-from orchestrator.schema import Objective
 
 _SAID = {
     Verdict.BETTER: "B is better",

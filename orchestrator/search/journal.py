@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.files import write_bytes
+from orchestrator.folder.files import write_bytes
 from orchestrator.search.sampled import Sampled
 from orchestrator.search.tried import Tried
 

@@ -4,19 +4,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.beyond_grid import Beyond
-from orchestrator.problems import Problems
-from orchestrator.resolve import NoValue, choose
-from orchestrator.schema import objective_columns
+from orchestrator.fronts.schema import objective_columns
+from orchestrator.planning.beyond_grid import Beyond
+from orchestrator.planning.trials import Cell, ModelShape
 from orchestrator.search.fill import Fill
 from orchestrator.search.match import Match
 from orchestrator.search.sampled import Sampled
 from orchestrator.search.space import COEFFICIENT, Choices, Group, Range
 from orchestrator.search.tried import Planner, Proposal, Series
 from orchestrator.search.volume import FillVolume
-from orchestrator.sweep_file import Sweep
-from orchestrator.sweep_schema import SAMPLERS
-from orchestrator.trials import Cell, ModelShape
+from orchestrator.sweep.problems import Problems
+from orchestrator.sweep.resolve import NoValue, choose
+from orchestrator.sweep.sweep_file import Sweep
+from orchestrator.sweep.sweep_schema import SAMPLERS
 from trainer.errors import BadInput
 
 

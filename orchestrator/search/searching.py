@@ -7,13 +7,13 @@ again.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.beyond_grid import Beyond, unlike
-from orchestrator.planned import PlannedTrial
-from orchestrator.records import Row, RowStatus
+from orchestrator.folder.records import Row, RowStatus
+from orchestrator.planning.beyond_grid import Beyond, unlike
+from orchestrator.planning.planned import PlannedTrial
+from orchestrator.planning.trials import ModelShape
 from orchestrator.search.planners import planner_of
 from orchestrator.search.tried import Found, Planner, Tried
-from orchestrator.sweep_file import Sweep
-from orchestrator.trials import ModelShape
+from orchestrator.sweep.sweep_file import Sweep
 from trainer.errors import BadInput
 
 

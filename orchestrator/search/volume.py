@@ -9,7 +9,7 @@ from math import log10
 
 import numpy as np
 
-from orchestrator.pareto import hypervolume
+from orchestrator.fronts.pareto import hypervolume
 from orchestrator.search.borrow import curves
 from orchestrator.search.fill import Range
 from orchestrator.search.monotone import Curve

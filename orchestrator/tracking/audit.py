@@ -7,8 +7,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.jobs import in_ms
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import in_ms
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.copier import Copier
 from orchestrator.tracking.points import Point, final_points
 from orchestrator.tracking.store import answers_explained

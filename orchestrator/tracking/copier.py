@@ -2,7 +2,7 @@
 
 The run folder is the spool: nothing is kept here but places in it. Whatever is cut off where, the next pass, or that
 of another process, sends the rest; what arrives twice MLflow drops. `mirror.py` has the thread that does it for a
-launch, `orchestrator/sync.py` the command.
+launch, `orchestrator/commands/sync.py` the command.
 """
 
 import os
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.records import MLflowRuns
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import MLflowRuns
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import artifact_root, masked
 from orchestrator.tracking.cursor import Cursor, read_cursor, write_cursor
 from orchestrator.tracking.points import send_ending

@@ -5,9 +5,9 @@ MLflow drops points that it has already, so whatever is sent again makes no diff
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from orchestrator.files import write_text
-from orchestrator.records import TrialId
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.files import write_text
+from orchestrator.folder.records import TrialId
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.tail import Place
 from trainer.values import Frozen
 

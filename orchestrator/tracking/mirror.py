@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.jobs import in_ms, now
-from orchestrator.records import SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import in_ms, now
+from orchestrator.folder.records import SweepState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import masked
 from orchestrator.tracking.copier import Copier, OutOfTime, Tell
 from orchestrator.tracking.publication import Publication, new_publication

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.records import RowStatus
+from orchestrator.folder.records import RowStatus
 from orchestrator.tracking.address import masked
 
 if TYPE_CHECKING:

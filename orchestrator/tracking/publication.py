@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from orchestrator.files import write_text
-from orchestrator.records import SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.files import write_text
+from orchestrator.folder.records import SweepState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.points import points_of, send_points
 from trainer.values import Frozen
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import is_server
 from orchestrator.tracking.points import MAX_PARAMS, Point
 from orchestrator.tracking.store import Unreachable

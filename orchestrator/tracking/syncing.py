@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from orchestrator.jobs import in_ms
-from orchestrator.lease import who_holds
-from orchestrator.records import Holder, SavedPlan, SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import in_ms
+from orchestrator.folder.lease import who_holds
+from orchestrator.folder.records import Holder, SavedPlan, SweepState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import ENV, masked, resolve_tracking_uri, sqlite_path, whole_address
 from orchestrator.tracking.audit import Audit, audit
 from orchestrator.tracking.check import check_tracking

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from orchestrator.records import CurvePoint
+from orchestrator.folder.records import CurvePoint
 from orchestrator.tracking.points import MAX_POINTS, Point, in_batches, points_of
 
 _MARK_BYTES = 256

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.jobs import in_ms
-from orchestrator.records import Row, RowStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import in_ms
+from orchestrator.folder.records import Row, RowStatus
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.cursor import Sent
 from orchestrator.tracking.points import RUN_STATUS, final_points, in_batches, send_ending, send_points, send_start
 from orchestrator.tracking.sweep_runs import Child

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.records import SavedPlan
+from orchestrator.folder.records import SavedPlan
 from orchestrator.tracking.address import masked
 from orchestrator.tracking.points import MAX_TEXT
 from trainer.config import TrialConfig

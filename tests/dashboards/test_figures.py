@@ -20,10 +20,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from dashboards.figures import frontier_figure, write_figures
-from orchestrator.export import export_frontier
-from orchestrator.records import Row, SweepState
-from orchestrator.run_folder import RunFolder
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective, objective_columns
+from orchestrator.folder.records import Row, SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import export_frontier
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective, objective_columns
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import NOON, a_config, a_row
 from trainer.losses import LOSS_KINDS

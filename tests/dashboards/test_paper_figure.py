@@ -10,10 +10,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from dashboards.paper_figure import paper_figure, write_paper_figure
-from orchestrator.export import export_frontier
-from orchestrator.records import SweepState
-from orchestrator.run_folder import RunFolder
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective
+from orchestrator.folder.records import SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import export_frontier
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import NOON
 

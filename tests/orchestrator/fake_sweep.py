@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orchestrator.records import Row
+from orchestrator.folder.records import Row
 from tests.orchestrator.rows import a_config, a_row
 
 

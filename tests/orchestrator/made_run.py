@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from orchestrator.jobs import now
-from orchestrator.processes import started
-from orchestrator.records import Holder, PackState, PackStatus, RowStatus, SavedPlan, SweepState, SweepStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import now
+from orchestrator.folder.processes import started
+from orchestrator.folder.records import Holder, PackState, PackStatus, RowStatus, SavedPlan, SweepState, SweepStatus
+from orchestrator.folder.run_folder import RunFolder
 from tests.orchestrator.rows import a_config, a_row
 
 TRIALS = [

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.jobs import PackJob, PackOutcome
-from orchestrator.planned import Pack
-from orchestrator.prepare import LaunchOptions, Planned, make_jobs, read_and_plan, write_plan
-from orchestrator.run_folder import RunFolder
-from orchestrator.worker import run_pack_here
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.jobs import PackJob, PackOutcome
+from orchestrator.packs.worker import run_pack_here
+from orchestrator.planning.planned import Pack
+from orchestrator.running.prepare import LaunchOptions, Planned, make_jobs, read_and_plan, write_plan
 from tests.tiny import Bench, science
 from trainer.faults import Killed, injected
 

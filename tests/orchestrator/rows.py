@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.records import Facts, Row, RowStatus, Versions
+from orchestrator.folder.records import Facts, Row, RowStatus, Versions
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from orchestrator.export import export_frontier
-from orchestrator.records import Facts, Row, RowStatus, SavedPlan, SweepState, Versions
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import Facts, Row, RowStatus, SavedPlan, SweepState, Versions
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import export_frontier
 from tests.tiny import Bench
 from trainer.config import DataConfig, EvalConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.data import prepare_rows

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.sweep_file import Sweep, load_sweep
+from orchestrator.sweep.sweep_file import Sweep, load_sweep
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

@@ -7,19 +7,19 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from orchestrator import calibrate
-from orchestrator.calibrate import calibrated, n_processes, shares, tasks_of
 from orchestrator.cli import app
-from orchestrator.held import forget
-from orchestrator.prepare import LaunchOptions, Planned, make_jobs, read_and_plan
-from orchestrator.rates import Rates, factor_name, guessed
-from orchestrator.run_folder import RunFolder
-from orchestrator.screen import Nobody
-from orchestrator.shape import kind_label
-from orchestrator.timed import Timed, TimingJob, TimingTask
-from orchestrator.timing import make_sparse, timings
-from orchestrator.timing_fit import rates_from
-from orchestrator.work import TYPICAL_L0
+from orchestrator.display.screen import Nobody
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
+from orchestrator.planning.rates import Rates, factor_name, guessed
+from orchestrator.planning.shape import kind_label
+from orchestrator.planning.timed import Timed, TimingJob, TimingTask
+from orchestrator.planning.timing import make_sparse, timings
+from orchestrator.planning.timing_fit import rates_from
+from orchestrator.planning.work import TYPICAL_L0
+from orchestrator.running import calibrate
+from orchestrator.running.calibrate import calibrated, n_processes, shares, tasks_of
+from orchestrator.running.prepare import LaunchOptions, Planned, make_jobs, read_and_plan
 from tests.tiny import Bench
 from trainer.clean import clean_run
 from trainer.data import default_cache, prepare_rows, rows_in_memory

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cost import Costing, PlanCost, n_dense_steps, n_evaluations, pack_cost, plan_cost
-from orchestrator.plan import plan
-from orchestrator.plan_text import plan_text
-from orchestrator.rates import factor_name, guessed
-from orchestrator.shape import Bank, Shape, kind_label
-from orchestrator.slots import finishing_s, likely_finishing_s
-from orchestrator.work import clean_flops, floor_flops, step_work
+from orchestrator.planning.cost import Costing, PlanCost, n_dense_steps, n_evaluations, pack_cost, plan_cost
+from orchestrator.planning.plan import plan
+from orchestrator.planning.plan_text import plan_text
+from orchestrator.planning.rates import factor_name, guessed
+from orchestrator.planning.shape import Bank, Shape, kind_label
+from orchestrator.planning.slots import finishing_s, likely_finishing_s
+from orchestrator.planning.work import clean_flops, floor_flops, step_work
 from tests.orchestrator.sweeps import SHAPES, SWEEPS, small_sweep
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig
@@ -165,7 +165,7 @@ def test_a_model_that_tells_its_mlp_width_is_believed() -> None:
 
 
 def test_the_plan_as_text_shows_what_is_planned_and_that_nothing_was_started() -> None:
-    from orchestrator.sweep_file import load_sweep
+    from orchestrator.sweep.sweep_file import load_sweep
 
     sweep = load_sweep(SWEEPS / "gpt2_all_layers.yaml")
     found = plan(sweep, SHAPES["gpt2"], n_slots=2)

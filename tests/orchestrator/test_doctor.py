@@ -15,13 +15,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from orchestrator import doctor_machine as machine
-from orchestrator import doctor_places as places
-from orchestrator import doctor_sweep as needs
 from orchestrator.cli import app
-from orchestrator.findings import Finding, looked
-from orchestrator.processes import started
-from orchestrator.records import SweepState
+from orchestrator.commands import doctor_machine as machine
+from orchestrator.commands import doctor_places as places
+from orchestrator.commands import doctor_sweep as needs
+from orchestrator.commands.findings import Finding, looked
+from orchestrator.folder.processes import started
+from orchestrator.folder.records import SweepState
 from tests.orchestrator.made_run import GONE, made_run
 from tests.tiny import Bench
 

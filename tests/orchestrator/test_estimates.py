@@ -1,7 +1,7 @@
 """What packs took beside what was estimated."""
 
-from orchestrator.estimates import as_json, compared_by_pack, compared_pack, in_all
-from orchestrator.records import PackEstimate, Row, RowStatus, SavedPlan
+from orchestrator.folder.records import PackEstimate, Row, RowStatus, SavedPlan
+from orchestrator.planning.estimates import as_json, compared_by_pack, compared_pack, in_all
 from tests.orchestrator.rows import a_config, a_row
 
 ESTIMATE = PackEstimate(seconds=100, memory_bytes=1e9, micro_batch_rows=4, basis="measured")

@@ -8,13 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from orchestrator.evaluate import evaluate
-from orchestrator.export_sae import export_sae
-from orchestrator.external import external_table, read_external
-from orchestrator.held import forget
-from orchestrator.records import SavedPlan
-from orchestrator.run_folder import RunFolder
-from orchestrator.schema import METRIC_COLUMNS, columns
+from orchestrator.commands.evaluate import evaluate
+from orchestrator.commands.export_sae import export_sae
+from orchestrator.folder.records import SavedPlan
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.external import external_table, read_external
+from orchestrator.fronts.schema import METRIC_COLUMNS, columns
+from orchestrator.packs.held import forget
 from tests.orchestrator.sae_run import a_row, a_trial, below, facts_of, make_run
 from tests.tiny import Bench
 

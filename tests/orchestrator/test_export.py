@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.export import Exported, export_frontier, metadata_of, read_frontier, with_facts
-from orchestrator.files import write_parquet
+from orchestrator.folder.files import write_parquet
+from orchestrator.folder.records import RowStatus, SweepState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.columns import FILES
-from orchestrator.records import RowStatus, SweepState
-from orchestrator.run_folder import RunFolder
-from orchestrator.schema import METADATA_KEY, SCHEMA_VERSION, columns
+from orchestrator.fronts.export import Exported, export_frontier, metadata_of, read_frontier, with_facts
+from orchestrator.fronts.schema import METADATA_KEY, SCHEMA_VERSION, columns
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import NOON, a_config, a_row
 from trainer.errors import BadInput

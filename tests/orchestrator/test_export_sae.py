@@ -8,9 +8,9 @@ import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from orchestrator.export_sae import export_sae
-from orchestrator.held import forget
-from orchestrator.run_folder import RunFolder
+from orchestrator.commands.export_sae import export_sae
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
 from tests.orchestrator.sae_run import a_trial, below, make_run
 from tests.tiny import Bench
 from trainer.external import read_saelens

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import (
+from orchestrator.folder.files import (
     append_lines,
     is_whole,
     parquet_bytes,

@@ -13,13 +13,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from orchestrator.compare import compare
-from orchestrator.export import metadata_of, read_frontier
-from orchestrator.export_command import export
-from orchestrator.frontier_command import frontier
-from orchestrator.plot import plot
-from orchestrator.records import SavedPlan
-from orchestrator.run_folder import RunFolder
+from orchestrator.commands.compare import compare
+from orchestrator.commands.export_command import export
+from orchestrator.commands.frontier_command import frontier
+from orchestrator.commands.plot import plot
+from orchestrator.folder.records import SavedPlan
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import metadata_of, read_frontier
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import a_config, a_row
 

@@ -5,9 +5,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from orchestrator.frontier import check_objectives, frontier_table, left_out
-from orchestrator.records import MLflowRuns, Row, RowStatus
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective, columns
+from orchestrator.folder.records import MLflowRuns, Row, RowStatus
+from orchestrator.fronts.frontier import check_objectives, frontier_table, left_out
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective, columns
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import NOON, a_config, a_row
 from trainer.errors import BadInput

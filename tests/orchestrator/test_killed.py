@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.held import forget
-from orchestrator.records import PackState, RowStatus, SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import PackState, RowStatus, SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
 from tests.orchestrator.forked import Child, launched
 from tests.tiny import Bench, science
 
@@ -192,8 +192,8 @@ def test_a_damaged_row_is_told_and_its_trial_trained_again(
 def test_a_disk_that_is_full_ends_with_words_and_goes_on_with_room(
     bench: Bench, twin: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("orchestrator.patience.PATIENCE_S", 0.1)
-    monkeypatch.setattr("orchestrator.patience.Patience._pause", lambda *_: None)
+    monkeypatch.setattr("orchestrator.packs.patience.PATIENCE_S", 0.1)
+    monkeypatch.setattr("orchestrator.packs.patience.Patience._pause", lambda *_: None)
     code, said = launched(bench, faults="write:state.safetensors:2=erofs")
     assert code == 3, said
     assert "disk: cannot write" in said
@@ -224,7 +224,7 @@ def test_a_worker_that_hangs_is_ended_by_its_own_timer(tmp_path: Path):
     """In C: the process runs no Python any more."""
     import time
 
-    from orchestrator.watchdog import watched
+    from orchestrator.packs.watchdog import watched
 
     log = tmp_path / "packs" / "log.txt"
     pid = os.fork()

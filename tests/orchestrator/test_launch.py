@@ -17,10 +17,10 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.held import forget
-from orchestrator.jobs import PackJob, PackOutcome
-from orchestrator.records import PackState, RowStatus, SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import PackState, RowStatus, SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
+from orchestrator.packs.jobs import PackJob, PackOutcome
 from tests.tiny import ROOT, Bench, finished, save_text, science
 
 HEAVY = ("torch", "ray", "mlflow", "transformers", "datasets", "pyarrow", "matplotlib", "numpy", "pydantic")
@@ -151,7 +151,7 @@ def test_trials_whose_workers_died_are_failed_rows(bench: Bench, monkeypatch: py
             for job in jobs
         }
 
-    monkeypatch.setattr("orchestrator.driver.run_here", nobody_comes_back)
+    monkeypatch.setattr("orchestrator.running.driver.run_here", nobody_comes_back)
     ran = launch(bench)
     assert ran.exit_code == 3
     assert "0 of 8 trials are done, 8 failed" in ran.stdout
@@ -282,7 +282,7 @@ def test_an_mlflow_that_does_not_answer_delays_no_training_and_is_told_how_to_ca
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     forget()
-    monkeypatch.setattr("orchestrator.driver.MLFLOW_S", 1.0)
+    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 1.0)
     options = bench.arguments("--local", "--plain", "--set", "tracking.uri=http://127.0.0.1:9")
     ran = CliRunner().invoke(app, ["launch", *options])
     assert ran.exit_code == 0
@@ -323,7 +323,7 @@ def test_a_bug_is_a_short_message_with_the_place_of_its_traceback(bench: Bench, 
     def broken(*_: object, **__: object) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("orchestrator.prepare.describe_model", broken)
+    monkeypatch.setattr("orchestrator.running.prepare.describe_model", broken)
     ran = launch(bench)
     assert ran.exit_code == 1
     assert "this is a bug" in ran.stderr

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.fence import Fence, Fenced, attempts
-from orchestrator.hung import HungWatch
-from orchestrator.jobs import PackJob, now
-from orchestrator.lease import STALE_AFTER_S, is_current, lease, who_holds
-from orchestrator.processes import is_running, kill, started
-from orchestrator.records import PackState, PackStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import now
+from orchestrator.folder.lease import STALE_AFTER_S, is_current, lease, who_holds
+from orchestrator.folder.processes import is_running, kill, started
+from orchestrator.folder.records import PackState, PackStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.fence import Fence, Fenced, attempts
+from orchestrator.packs.jobs import PackJob
+from orchestrator.running.hung import HungWatch
 from tests.tiny import ROOT
 from trainer.errors import EnvironmentProblem
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.lease import lease
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.lease import lease
+from orchestrator.folder.run_folder import RunFolder
 with lease(RunFolder(Path(sys.argv[1])), launch_id="first"):
     print("held", flush=True)
     time.sleep(600)
@@ -137,7 +138,7 @@ def test_a_run_folder_that_was_removed_is_written_by_nobody(folder: RunFolder):
 
 
 def test_a_worker_whose_driver_was_killed_stops(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.fence.LAUNCH_EVERY_S", 0.0)
+    monkeypatch.setattr("orchestrator.packs.fence.LAUNCH_EVERY_S", 0.0)
     with holding(folder) as process:
         fence = Fence(folder, a_job(folder, launch_id="first"))
         fence.take()
@@ -156,7 +157,7 @@ def a_status(pid: int | None, *, born: int | None, step: int = 3, state: PackSta
 
 def test_a_worker_whose_status_stands_still_is_ended_once(monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(0, 10_000, 5))
-    monkeypatch.setattr("orchestrator.hung.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("orchestrator.running.hung.time.monotonic", lambda: float(next(clock)))
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         watch = HungWatch(20.0)
         moving = [a_status(process.pid, born=started(process.pid), step=step) for step in range(10)]
@@ -172,14 +173,14 @@ def test_a_worker_whose_status_stands_still_is_ended_once(monkeypatch: pytest.Mo
 
 def test_nobody_is_ended_for_a_time_in_which_the_driver_itself_stood_still(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 1.0, 100_000.0, 100_001.0])
-    monkeypatch.setattr("orchestrator.hung.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("orchestrator.running.hung.time.monotonic", lambda: next(clock))
     watch, status = HungWatch(60.0), a_status(None, born=None)
     assert [watch.look({"p000": status}) for _ in range(3)] == [[], [], []]
 
 
 def test_a_worker_elsewhere_is_told_of_and_left_alone(monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(0, 10_000, 5))
-    monkeypatch.setattr("orchestrator.hung.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("orchestrator.running.hung.time.monotonic", lambda: float(next(clock)))
     status = a_status(os.getpid(), born=started(os.getpid())).model_copy(update={"host": "elsewhere"})
     watch = HungWatch(5.0)
     assert [found for _ in range(4) for found in watch.look({"p000": status})] == [(status, False)]

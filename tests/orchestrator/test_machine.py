@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import machine
-from orchestrator.held import forget
-from orchestrator.jobs import PackJob
-from orchestrator.machine import free_bytes, room_for, usable_bytes
-from orchestrator.prepare import LaunchOptions, make_jobs, read_and_plan, write_plan
-from orchestrator.sweep_schema import Resources
-from orchestrator.worker import run_pack_here
+from orchestrator.packs.held import forget
+from orchestrator.packs.jobs import PackJob
+from orchestrator.packs.worker import run_pack_here
+from orchestrator.running import machine
+from orchestrator.running.machine import free_bytes, room_for, usable_bytes
+from orchestrator.running.prepare import LaunchOptions, make_jobs, read_and_plan, write_plan
+from orchestrator.sweep.sweep_schema import Resources
 from tests.tiny import Bench
 from trainer.errors import EnvironmentProblem
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.pack_memory import (
+from orchestrator.planning.pack_memory import (
     LATENT_ARRAYS,
     LOGIT_ARRAYS,
     OUTPUT_ARRAYS,
@@ -16,8 +16,8 @@ from orchestrator.pack_memory import (
     sae_needs,
     shared_bytes,
 )
-from orchestrator.rates import Device
-from orchestrator.shape import Bank, Shape
+from orchestrator.planning.rates import Device
+from orchestrator.planning.shape import Bank, Shape
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig
 

@@ -7,14 +7,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cost import Costing, pack_cost
-from orchestrator.pack_memory import fewest_rows, pack_bytes
-from orchestrator.packing import make_packs
-from orchestrator.plan import Plan, plan
-from orchestrator.planned import Pack, PlannedTrial
-from orchestrator.rates import guessed
-from orchestrator.shape import Shape, bank_key, banks_of
-from orchestrator.slots import finishing_s
+from orchestrator.planning.cost import Costing, pack_cost
+from orchestrator.planning.pack_memory import fewest_rows, pack_bytes
+from orchestrator.planning.packing import make_packs
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.planned import Pack, PlannedTrial
+from orchestrator.planning.rates import guessed
+from orchestrator.planning.shape import Shape, bank_key, banks_of
+from orchestrator.planning.slots import finishing_s
 from tests.orchestrator.sweeps import SHAPES, small_sweep
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from orchestrator.pareto import NOBODY, dominators, hypervolume, hypervolume_contributions, pareto_mask
+from orchestrator.fronts.pareto import NOBODY, dominators, hypervolume, hypervolume_contributions, pareto_mask
 
 # Few different values, so that ties and equal points are common.
 GRID = st.integers(0, 6).map(float)

@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.held import forget
-from orchestrator.prepare import LaunchOptions, read_and_plan
-from orchestrator.records import SavedPlan
-from orchestrator.run_folder import RunFolder
-from orchestrator.training import Pack
+from orchestrator.folder.records import SavedPlan
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
+from orchestrator.packs.training import Pack
+from orchestrator.running.prepare import LaunchOptions, read_and_plan
 from tests.tiny import Bench
 from trainer.sae import forward
 
@@ -71,7 +71,7 @@ def test_no_share_trains_each_trial_in_a_pack_of_its_own(bench: Bench, monkeypat
             sizes.append(len(trials))
             super().__init__(trials, **kwargs)
 
-    monkeypatch.setattr("orchestrator.training.Pack", Counted)
+    monkeypatch.setattr("orchestrator.packs.training.Pack", Counted)
     plan, folder = launch(bench, "--no-share")
     assert sizes == [1] * 8
     assert [len(trial_ids) for trial_ids in plan.packs.values()] == [1] * 8

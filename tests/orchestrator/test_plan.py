@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import Plan, plan
-from orchestrator.planned import Pack
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.planned import Pack
 from tests.orchestrator.sweeps import SHAPES, SMALL, small_sweep
 from trainer.errors import BadInput
 
@@ -158,7 +158,8 @@ def test_a_changed_plan_is_refused(tmp_path: Path) -> None:
 
 def test_planning_needs_no_torch_ray_or_mlflow() -> None:
     code = (
-        "import sys, orchestrator.plan, orchestrator.cost, orchestrator.plan_text, orchestrator.kept_rates; "
+        "import sys, orchestrator.planning.plan, orchestrator.planning.cost, orchestrator.planning.plan_text; "
+        "import orchestrator.planning.kept_rates; "
         "print([name for name in ('torch', 'ray', 'mlflow', 'transformers', 'datasets') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

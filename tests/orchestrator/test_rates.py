@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import kept_rates
-from orchestrator.kept_rates import keep_rates, machine_key, read_rates
-from orchestrator.rates import Rates, Work, fitted, guessed, scaled
+from orchestrator.planning import kept_rates
+from orchestrator.planning.kept_rates import keep_rates, machine_key, read_rates
+from orchestrator.planning.rates import Rates, Work, fitted, guessed, scaled
 
 RATES = Rates(product_flops=1e10, model_flops=2e10, moved_bytes=1e9, calls=1e4, start_s=3, base_bytes=5e8)
 positive = st.floats(0.25, 4)

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.records import RowStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
 from tests.orchestrator.forked import launched
 from tests.orchestrator.test_killed import everything
 from tests.tiny import Bench, finished

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import steps
-from orchestrator.fence import fence_off
-from orchestrator.jobs import PackJob
-from orchestrator.records import PackState, RowStatus
+from orchestrator.folder.records import PackState, RowStatus
+from orchestrator.packs.checkpoints import steps
+from orchestrator.packs.fence import fence_off
+from orchestrator.packs.jobs import PackJob
 from tests.orchestrator.packs import (
     N_STEPS,
     SmallPack,
@@ -246,7 +246,7 @@ def no_room() -> OSError:
 )
 def test_a_disk_that_is_full_for_a_while_is_waited_for(pack: SmallPack, place: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("orchestrator.patience.Patience._pause", lambda *_: None)
+    monkeypatch.setattr("orchestrator.packs.patience.Patience._pause", lambda *_: None)
     whole, job = pack.fresh(), pack.fresh()
     run(whole)
     with injected(failing_at(place, no_room, times=3)):
@@ -259,7 +259,7 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(pack: SmallPack, place: s
 def test_a_disk_that_stays_full_ends_the_attempt_and_leaves_its_checkpoint(
     pack: SmallPack, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("orchestrator.patience.Patience._pause", lambda *_: None)
+    monkeypatch.setattr("orchestrator.packs.patience.Patience._pause", lambda *_: None)
     whole, job = pack.fresh(), pack.fresh()
     run(whole)
     full = False
@@ -281,7 +281,7 @@ def test_a_disk_that_stays_full_ends_the_attempt_and_leaves_its_checkpoint(
 
 
 def test_a_checkpoint_is_not_begun_without_room_for_two(pack: SmallPack, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.patience.Patience._pause", lambda *_: None)
+    monkeypatch.setattr("orchestrator.packs.patience.Patience._pause", lambda *_: None)
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10_000))  # type: ignore[attr-defined]
     outcome = run(pack.fresh())
     assert outcome.reason == "disk"

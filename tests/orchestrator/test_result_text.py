@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.result_text import spread
-from orchestrator.run import does_not_fit
+from orchestrator.running.result_text import spread
+from orchestrator.running.run import does_not_fit
 
 
 @pytest.mark.parametrize(("n", "most"), [(1, 3), (3, 3), (7, 3), (100, 20)])

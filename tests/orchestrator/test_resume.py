@@ -10,10 +10,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.export import read_frontier
-from orchestrator.held import forget
-from orchestrator.records import RowStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.export import read_frontier
+from orchestrator.packs.held import forget
 from tests.tiny import Bench, science
 
 ONE_LAYER = ("--set", "grid.layer=[0]", "--set", "train.tokens=320", "--set", "logging.eval_every_tokens=end")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.records import (
+from orchestrator.folder.records import (
     CurvePoint,
     Event,
     Manifest,
@@ -21,7 +21,7 @@ from orchestrator.records import (
     SweepState,
     SweepStatus,
 )
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.run_folder import RunFolder
 from tests.orchestrator.rows import NOON, a_config, a_row
 from trainer.errors import BadInput
 from trainer.files import write_whole

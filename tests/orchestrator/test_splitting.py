@@ -8,12 +8,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.held import forget
-from orchestrator.kept_packs import saved_plan, split, with_kept_packs
-from orchestrator.plan import plan
-from orchestrator.planned import Plan
-from orchestrator.records import RowStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
+from orchestrator.planning.kept_packs import saved_plan, split, with_kept_packs
+from orchestrator.planning.plan import plan
+from orchestrator.planning.planned import Plan
 from tests.orchestrator.packs import SmallPack, folder_of, run, stopped_after
 from tests.orchestrator.sweeps import SHAPES, small_sweep
 from tests.tiny import Bench
@@ -90,7 +90,7 @@ def test_halves_of_a_pack_continue_with_their_own_slots(bench: Bench):
     stopped_after(job, 6)
     halved, halves = split(whole.planned.plan, job.pack_id)
     folder = folder_of(job)
-    from orchestrator import checkpoints
+    from orchestrator.packs import checkpoints
 
     folder.write_plan(saved_plan(halved, {}))
     for half in halves:

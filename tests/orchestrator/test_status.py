@@ -11,10 +11,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.jobs import now
-from orchestrator.records import Event, SweepState
-from orchestrator.run_folder import RunFolder
-from orchestrator.standing import Onlooker, RunState, stand
+from orchestrator.commands.standing import Onlooker, RunState, stand
+from orchestrator.folder.clock import now
+from orchestrator.folder.records import Event, SweepState
+from orchestrator.folder.run_folder import RunFolder
 from tests.orchestrator.made_run import GONE, TRIALS, held, made_run, write_pack
 
 
@@ -178,8 +178,8 @@ def test_watching_ends_with_the_run_and_tells_its_events(tmp_path: Path, monkeyp
                 made_run(tmp_path)
             return holder if looks < 3 else None
 
-        monkeypatch.setattr("orchestrator.standing.who_holds", ends_at_the_third_look)
-        monkeypatch.setattr("orchestrator.status.WATCH_EVERY_S", 0.01)
+        monkeypatch.setattr("orchestrator.commands.standing.who_holds", ends_at_the_third_look)
+        monkeypatch.setattr("orchestrator.commands.status.WATCH_EVERY_S", 0.01)
         ran = status(tmp_path, "demo", "--watch")
     assert ran.exit_code == 0
     assert "L1-local-c1-s0 is done" in ran.stderr
@@ -217,7 +217,7 @@ def test_what_a_terminal_would_obey_is_shown_and_not_sent(tmp_path: Path) -> Non
 
 
 def test_a_picture_of_what_came_out_has_a_dot_for_each_trial_of_a_layer(tmp_path: Path) -> None:
-    from orchestrator.terminal import SafeConsole, drawn
+    from orchestrator.display.terminal import SafeConsole, drawn
 
     view = stand(made_run(tmp_path, n_done=4)).view
     console = SafeConsole(file=io.StringIO(), width=100)

@@ -13,19 +13,20 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.jobs import now, stop_file
-from orchestrator.records import Holder, RowStatus, SweepState
-from orchestrator.run_folder import RunFolder
-from orchestrator.stopping import StopNow, StopRequest, signals_handled
+from orchestrator.folder.clock import now
+from orchestrator.folder.records import Holder, RowStatus, SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.jobs import stop_file
+from orchestrator.running.stopping import StopNow, StopRequest, signals_handled
 from tests.orchestrator.made_run import GONE, made_run
 from tests.tiny import ROOT, Bench, finished
 
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from orchestrator.lease import lease
-from orchestrator.run_folder import RunFolder
-from orchestrator.stopping import StopRequest, signals_handled
+from orchestrator.folder.lease import lease
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.running.stopping import StopRequest, signals_handled
 
 folder = RunFolder(Path(sys.argv[1]))
 stop = StopRequest(folder.path)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweep_diff import differences, same_meaning
-from orchestrator.sweep_file import Sweep, load_sweep
+from orchestrator.sweep.sweep_diff import differences, same_meaning
+from orchestrator.sweep.sweep_file import Sweep, load_sweep
 from tests.orchestrator.sweeps import SMALL
 
 BY_LOSS = "grid.sparsity_coeff={local: [1, 3], e2e: [0.5, 2], e2e_downstream: [7]}"

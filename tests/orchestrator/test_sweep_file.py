@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import plan
-from orchestrator.resolve import NoValue, choose
-from orchestrator.sweep_file import load_sweep
-from orchestrator.yaml_lines import parse, scalar
+from orchestrator.planning.plan import plan
+from orchestrator.sweep.resolve import NoValue, choose
+from orchestrator.sweep.sweep_file import load_sweep
+from orchestrator.sweep.yaml_lines import parse, scalar
 from tests.orchestrator.sweeps import SHAPES, SMALL, small_sweep
 from trainer.errors import BadInput
 

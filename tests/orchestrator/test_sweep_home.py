@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.kept_packs import saved_plan
-from orchestrator.plan import plan
-from orchestrator.run_folder import RunFolder
-from orchestrator.sweep_file import Sweep
-from orchestrator.sweep_home import another_meaning, changes_text, count, find_home, refuse_another_meaning
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.planning.kept_packs import saved_plan
+from orchestrator.planning.plan import plan
+from orchestrator.sweep.sweep_file import Sweep
+from orchestrator.sweep.sweep_home import another_meaning, changes_text, count, find_home, refuse_another_meaning
 from tests.orchestrator.rows import a_row
 from tests.orchestrator.sweeps import SHAPES, small_sweep
 from trainer.errors import BadInput

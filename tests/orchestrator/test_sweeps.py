@@ -12,12 +12,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cost import plan_cost
-from orchestrator.plan import Plan, plan
-from orchestrator.plan_text import plan_text
-from orchestrator.sweep_file import load_sweep
-from orchestrator.sweep_schema import all_fields, written_default
-from orchestrator.yaml_lines import parse
+from orchestrator.planning.cost import plan_cost
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.plan_text import plan_text
+from orchestrator.sweep.sweep_file import load_sweep
+from orchestrator.sweep.sweep_schema import all_fields, written_default
+from orchestrator.sweep.yaml_lines import parse
 from tests.orchestrator.sweeps import SHAPES, SWEEPS
 from trainer.errors import BadInput
 

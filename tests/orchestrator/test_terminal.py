@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from orchestrator.progress import SweepView, look, where
-from orchestrator.records import Event, PackState, PackStatus, RowStatus, SavedPlan
-from orchestrator.screen import Guarded, JsonLines, PlainLines, duration_text, eta_text
-from orchestrator.terminal import LiveScreen, choose_screen, drawn, is_live
+from orchestrator.display.progress import SweepView, look, where
+from orchestrator.display.screen import Guarded, JsonLines, PlainLines, duration_text, eta_text
+from orchestrator.display.terminal import LiveScreen, choose_screen, drawn, is_live
+from orchestrator.folder.records import Event, PackState, PackStatus, RowStatus, SavedPlan
 from tests.orchestrator.rows import a_config
 from trainer.data import Preparing
 

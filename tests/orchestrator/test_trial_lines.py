@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import trial_lines
-from orchestrator.records import RowStatus
-from orchestrator.run_folder import RunFolder
-from orchestrator.trial_lines import lines_of, read_lines
+from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts import trial_lines
+from orchestrator.fronts.trial_lines import lines_of, read_lines
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.rows import a_config, a_row
 from trainer.errors import BadInput

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.held import forget
-from orchestrator.jobs import PackJob
-from orchestrator.prepare import LaunchOptions, kept_rows, make_jobs, read_and_plan, write_plan
-from orchestrator.records import PackState, RowStatus
-from orchestrator.run_folder import RunFolder
-from orchestrator.worker import run_pack_here
+from orchestrator.folder.records import PackState, RowStatus
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
+from orchestrator.packs.jobs import PackJob
+from orchestrator.packs.worker import run_pack_here
+from orchestrator.running.prepare import LaunchOptions, kept_rows, make_jobs, read_and_plan, write_plan
 from tests.tiny import Bench
 
 
@@ -110,7 +110,7 @@ def test_trouble_with_the_whole_pack_fails_each_trial_and_leaves_a_traceback(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("orchestrator.training.Pack", broken)
+    monkeypatch.setattr("orchestrator.packs.training.Pack", broken)
     outcome = run_pack_here(job, stop=go_on)
     assert (outcome.state, outcome.reason) == (PackState.FAILED, None)
     rows = folder_of(job).rows()
@@ -136,7 +136,7 @@ def test_a_pack_that_does_not_fit_leaves_its_trials_open_and_says_what_it_was(
         raise problem
 
     (job,) = jobs_of(bench)
-    monkeypatch.setattr("orchestrator.training.Pack", out_of_memory)
+    monkeypatch.setattr("orchestrator.packs.training.Pack", out_of_memory)
     outcome = run_pack_here(job, stop=go_on)
     assert (outcome.state, outcome.reason) == (PackState.FAILED, "memory")
     assert folder_of(job).rows() == []
@@ -149,7 +149,7 @@ def test_a_single_trial_that_does_not_fit_is_a_failed_row_with_what_there_was(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.00 GiB. GPU 0 has 2 GiB")
 
     job, *_ = jobs_of(bench, "resources.trials_per_pack=1")
-    monkeypatch.setattr("orchestrator.training.Pack", out_of_memory)
+    monkeypatch.setattr("orchestrator.packs.training.Pack", out_of_memory)
     assert run_pack_here(job, stop=go_on).reason is None
     (row,) = folder_of(job).rows()
     assert row.status is RowStatus.FAILED

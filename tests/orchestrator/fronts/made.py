@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.export import fronts_of_lines
+from orchestrator.folder.records import Row
+from orchestrator.fronts.export import fronts_of_lines
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from orchestrator.fronts.summary import Fronts
-from orchestrator.records import Row
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective
-from orchestrator.trial_lines import lines_of
+from orchestrator.fronts.trial_lines import lines_of
 from tests.orchestrator.rows import a_config, a_row
 
 REFERENCE = {"l0": 100.0, "ce_loss_increase": 1.0, "n_alive_elements": 1000.0}

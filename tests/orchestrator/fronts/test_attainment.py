@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from orchestrator.fronts.attainment import LEVELS, attainment, surfaces
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from orchestrator.fronts.summary import volume
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.fronts.made import REFERENCE, fronts_of, series_rows
 

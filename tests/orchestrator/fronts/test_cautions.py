@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.folder.records import CurvePoint, Row, RowStatus
 from orchestrator.fronts.cautions import DENSITY_LOWEST, DENSITY_STEP, Caution, Kind, rare_share
 from orchestrator.fronts.certainty import Verdict
 from orchestrator.fronts.front_text import gathered
 from orchestrator.fronts.summary import Fronts
-from orchestrator.records import CurvePoint, Row, RowStatus
-from orchestrator.trial_lines import late_loss_fall, lines_of
+from orchestrator.fronts.trial_lines import late_loss_fall, lines_of
 from tests.orchestrator.fronts.made import REFERENCE, fronts_of, series_rows
 from tests.orchestrator.rows import a_config, a_row
 from trainer.metrics.sparsity import DENSITY_EDGES

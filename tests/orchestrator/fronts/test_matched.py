@@ -4,12 +4,12 @@ import math
 
 import pytest
 
+from orchestrator.folder.records import Row
 from orchestrator.fronts.along import Curve
 from orchestrator.fronts.certainty import Verdict
 from orchestrator.fronts.matched import Match, middle
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from orchestrator.fronts.series import all_series
-from orchestrator.records import Row
-from orchestrator.schema import DEFAULT_OBJECTIVES, Objective
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.fronts.made import fronts_of, series_rows
 

@@ -5,8 +5,8 @@ import pytest
 
 from orchestrator.fronts.matched import Match
 from orchestrator.fronts.paper_tables import latex, markdown, matched_tables, share_tables
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.share import shares
-from orchestrator.schema import Objective
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.fronts.made import fronts_of, paper_rows, series_rows
 

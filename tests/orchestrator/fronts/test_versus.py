@@ -2,12 +2,12 @@
 
 import pytest
 
+from orchestrator.folder.records import Row
 from orchestrator.fronts.certainty import Verdict
+from orchestrator.fronts.schema import Objective
 from orchestrator.fronts.summary import Fronts
 from orchestrator.fronts.versus import Versus, versus
 from orchestrator.fronts.versus_text import tables, words
-from orchestrator.records import Row
-from orchestrator.schema import Objective
 from tests.orchestrator.fake_sweep import fake_rows
 from tests.orchestrator.fronts.made import REFERENCE, fronts_of
 from trainer.errors import BadInput

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.held import forget
-from orchestrator.records import RowStatus, SavedPlan, SweepState
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import RowStatus, SavedPlan, SweepState
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.held import forget
 from tests.orchestrator.forked import launched
 from tests.tiny import SWEEP, Bench, science
 

@@ -14,9 +14,9 @@ from orchestrator.search.searching import Searching
 from orchestrator.search.space import Range
 from orchestrator.search.tried import Planner, Series
 from orchestrator.search.volume import FillVolume
-from orchestrator.sweep_diff import differences, same_meaning
-from orchestrator.sweep_file import load_sweep
-from orchestrator.sweep_schema import SAMPLERS, SEARCH_COMMON, SEARCH_FIELDS, Search, fields_of
+from orchestrator.sweep.sweep_diff import differences, same_meaning
+from orchestrator.sweep.sweep_file import load_sweep
+from orchestrator.sweep.sweep_schema import SAMPLERS, SEARCH_COMMON, SEARCH_FIELDS, Search, fields_of
 from tests.orchestrator.sweeps import SHAPES, SMALL, small_sweep
 from trainer.errors import BadInput
 

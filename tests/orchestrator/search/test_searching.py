@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.beyond_grid import Beyond, value_at
-from orchestrator.kept_packs import saved_plan
-from orchestrator.plan import Plan, plan
-from orchestrator.planned import Pack, PlannedTrial
-from orchestrator.records import Row, RowStatus
+from orchestrator.folder.records import Row, RowStatus
+from orchestrator.planning.beyond_grid import Beyond, value_at
+from orchestrator.planning.kept_packs import saved_plan
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.planned import Pack, PlannedTrial
 from orchestrator.search.searching import Round, Searching
-from orchestrator.sweep_file import Sweep
+from orchestrator.sweep.sweep_file import Sweep
 from tests.orchestrator.rows import a_row
 from tests.orchestrator.search.made import Made
 from tests.orchestrator.sweeps import SHAPES, small_sweep

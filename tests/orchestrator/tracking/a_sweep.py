@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import tracking
-from orchestrator.jobs import in_ms
-from orchestrator.records import CurvePoint, RowStatus, SavedPlan, SweepState, SweepStatus
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.clock import in_ms
+from orchestrator.folder.records import CurvePoint, RowStatus, SavedPlan, SweepState, SweepStatus
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.copier import Copier
 from orchestrator.tracking.mirror import Mirror
 from tests.orchestrator.rows import NOON, a_config, a_row

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.records import SweepState
+from orchestrator.folder.records import SweepState
 from orchestrator.tracking import Mirror, TrialRun, copier, store
 from orchestrator.tracking.cursor import read_cursor
 from orchestrator.tracking.publication import Publication

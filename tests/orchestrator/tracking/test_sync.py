@@ -14,9 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from orchestrator.lease import lease
-from orchestrator.records import CurvePoint, RowStatus
-from orchestrator.sync import sync
+from orchestrator.commands.sync import sync
+from orchestrator.folder.lease import lease
+from orchestrator.folder.records import CurvePoint, RowStatus
 from orchestrator.tracking import store
 from orchestrator.tracking.cursor import read_cursor
 from tests.orchestrator.tracking.a_sweep import T0, ASweep, assert_equal, history

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.records import CurvePoint
-from orchestrator.run_folder import RunFolder
+from orchestrator.folder.records import CurvePoint
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.points import MAX_POINTS, Point, points_of
 from orchestrator.tracking.tail import START, JournalTail, Place
 from tests.orchestrator.rows import a_config

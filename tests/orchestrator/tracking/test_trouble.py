@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RowStatus
+from orchestrator.folder.records import RowStatus
 from orchestrator.tracking import Mirror, store
 from tests.orchestrator.tracking.a_sweep import ASweep, assert_equal, publish
 from tests.orchestrator.tracking.faulty import Faulty, faulty_server

@@ -1,0 +1,1 @@
+"""One file per command beyond `launch`: options, words and exit codes. The work is elsewhere."""

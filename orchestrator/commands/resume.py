@@ -1,0 +1,84 @@
+"""`orchestrator resume RUN`: go on with a run from its folder alone. The sweep file it came from may be gone.
+
+The same launch as ever; only where its options come from differs.
+"""
+
+from collections.abc import Generator
+from contextlib import chdir, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.find_run import complete_run, find_run
+from orchestrator.display.streams import Streams, guarded
+from orchestrator.launch import LogFormat, run_and_tell
+
+if TYPE_CHECKING:
+    from orchestrator.folder.run_folder import RunFolder
+    from orchestrator.running.prepare import LaunchOptions
+
+RUN = Annotated[
+    str,
+    typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.", autocompletion=complete_run),
+]
+RUNS = Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")]
+SLOTS = Annotated[
+    int | None, typer.Option(min=1, help="Packs to run side by side. Default: as it was launched.", show_default=False)
+]
+PLAIN = Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+LOG_FORMAT = Annotated[LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")]
+DEBUG = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
+
+
+def resume(
+    run: RUN,
+    runs: RUNS = Path("runs"),
+    slots: SLOTS = None,
+    include_removed: Annotated[
+        bool, typer.Option("--include-removed", help="Show results of trials too that the sweep has no longer.")
+    ] = False,
+    plain: PLAIN = False,
+    as_json: AS_JSON = False,
+    log_format: LOG_FORMAT = LogFormat.TEXT,
+    debug: DEBUG = False,
+) -> None:
+    """Go on with a run where it stopped, as it was launched, without its sweep file. Exit codes are those of launch."""
+
+    def command(streams: Streams) -> int:
+        with as_launched(find_run(run, runs)) as options:
+            options = replace(options, include_removed=include_removed, n_slots=slots or options.n_slots)
+            return run_and_tell(options, streams, plain=plain, log_format=log_format, as_json=as_json)
+
+    raise typer.Exit(guarded(command, debug=debug))
+
+
+@contextmanager
+def as_launched(folder: "RunFolder") -> "Generator[LaunchOptions]":
+    """The options of the last launch, its sweep that of the run folder; inside, we are where it was launched.
+
+    Raises BadInput where the folder has no sweep.
+    """
+    from orchestrator.folder.records import SavedLaunch
+    from orchestrator.running.prepare import LaunchOptions
+    from trainer.errors import BadInput
+
+    path = folder.path.absolute()
+    if not (path / "sweep.yaml").is_file():
+        raise BadInput(f"{path} has no sweep.yaml: launch the sweep file once more, which writes it")
+    saved = folder.launch() or SavedLaunch(sweep_file="")
+    options = LaunchOptions(
+        sweep_file=path / "sweep.yaml",
+        runs=path.parent,
+        folder=path,
+        local=saved.local,
+        tracking=saved.tracking,
+        n_slots=saved.n_slots,
+        path=saved.path,
+        share=saved.share,
+    )
+    # Relative paths of models and data mean the same as then. On another machine there may be no such folder.
+    with chdir(saved.cwd if saved.cwd and Path(saved.cwd).is_dir() else Path.cwd()):
+        yield options

@@ -1,0 +1,1 @@
+"""The run folder, which is the truth about a sweep: its values, its files written whole, and who holds it."""

@@ -1,0 +1,271 @@
+"""What a worker writes about its pack: status, curves, rows, weights. Knows files, no model and no training.
+
+Every write asks the fence first, so that of two attempts at a pack only the newer writes. Points of curves wait in
+memory for a few seconds; before a checkpoint, a row or the end they are on the disk, so that whatever follows from them
+never is without them. What an earlier attempt has written already is not written again.
+"""
+
+import os
+import socket
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from orchestrator.folder import processes
+from orchestrator.folder.clock import in_ms, now
+from orchestrator.folder.files import append_lines
+from orchestrator.folder.records import (
+    CurvePoint,
+    Event,
+    Facts,
+    PackState,
+    PackStatus,
+    Row,
+    RowStatus,
+    SavedPlan,
+    Versions,
+)
+from orchestrator.folder.run_folder import RunFolder
+from orchestrator.packs.checkpoints import Pace
+from orchestrator.packs.fence import Fence
+from orchestrator.packs.jobs import PackJob
+from orchestrator.packs.patience import Patience
+from trainer.errors import EnvironmentProblem
+from trainer.pack import TrialResult
+
+Metrics = Mapping[str, float | list[float]]
+T = TypeVar("T")
+
+STATUS_EVERY_S = 1.0
+JOURNAL_EVERY_S = 3.0
+SPEED_OVER_S = 20.0
+"""Tokens per second are those of about this long."""
+
+
+class PackRecorder:
+    """The files of one pack, for one attempt at it."""
+
+    def __init__(
+        self,
+        job: PackJob,
+        plan: SavedPlan,
+        *,
+        folder: RunFolder,
+        fence: Fence,
+        versions: Versions,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._job, self._plan, self._folder, self._fence = job, plan, folder, fence
+        self._versions = versions
+        self._patience = Patience(say=self._wait_said, stop=stop, patience_s=min(600.0, 0.6 * job.hung_after_s))
+        self._trials = {config.trial_id: config for config in plan.trials_of(job.pack_id)}
+        self._open = dict.fromkeys(job.trial_ids)  # trials without a row, in order
+        self._latest: dict[str, dict[str, float | None]] = {}
+        self._speed: deque[tuple[float, int]] = deque()
+        self._written_s = float("-inf")
+        first = next(iter(self._trials.values()))
+        self._tokens_per_step, self._n_steps = first.tokens_per_step, first.n_steps
+        self._step = 0
+        self._pace = Pace(least_s=JOURNAL_EVERY_S)
+        self._pending: dict[str, list[CurvePoint]] = {}
+        self._known = {trial_id: self._keys(trial_id) for trial_id in self._trials}
+        self.started_at = now()
+        """Of the first attempt."""
+        self.write_status(PackState.RUNNING)
+
+    @property
+    def open_trials(self) -> list[str]:
+        """Those that have not ended."""
+        return list(self._open)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._step
+
+    @property
+    def n_points(self) -> dict[str, int]:
+        """Points in each trial's journal, once `flush` is done."""
+        return {trial_id: len(keys) for trial_id, keys in self._known.items()}
+
+    def goes_on(self, step: int, started_at: datetime) -> None:
+        """An earlier attempt, begun then, had come to this step."""
+        self._step, self.started_at = step, started_at
+
+    def at_step(self, step: int, *, is_last: bool = False) -> None:
+        """`step` steps are done. Writes the status if the last one is a second old, or no more steps follow."""
+        self._step = step
+        moment = time.monotonic()
+        self._speed.append((moment, step))
+        while len(self._speed) > 2 and moment - self._speed[1][0] > SPEED_OVER_S:
+            self._speed.popleft()
+        self.beat(at_once=is_last)
+
+    def beat(self, *, at_once: bool = False) -> None:
+        """The worker is alive: says so in the status, and writes points that have waited long enough."""
+        if at_once or time.monotonic() - self._written_s >= STATUS_EVERY_S:
+            self.write_status(PackState.RUNNING)
+        if self._pending and self._pace.is_due:
+            self.flush()
+
+    def curves(self, step: int, tokens: int, metrics: Mapping[str, Metrics]) -> None:
+        """A point of each trial's curves, by trial. Lists are left out."""
+        time_ms = in_ms(now())
+        for trial_id, values in metrics.items():
+            numbers: dict[str, float | None] = {
+                name: float(value) for name, value in values.items() if not isinstance(value, list)
+            }
+            point = CurvePoint(step=step, tokens=tokens, time_ms=time_ms, metrics=numbers)
+            if point.key not in self._known[trial_id]:
+                self._known[trial_id].add(point.key)
+                self._pending.setdefault(trial_id, []).append(point)
+            self._latest.setdefault(trial_id, {}).update(numbers)
+        self.beat()
+
+    def flush(self) -> None:
+        """Every point so far is on the disk."""
+        started_s = time.perf_counter()
+        for trial_id in list(self._pending):
+            self.write(lambda id_=trial_id: self._folder.add_curve_points(id_, self._pending[id_]))
+            del self._pending[trial_id]
+        self._pace.took(time.perf_counter() - started_s)
+
+    def write(self, write: Callable[[], T]) -> T:
+        """Something that has to be written, once there is room. Raises Fenced, and DiskProblem where there is none."""
+
+        def fenced() -> T:
+            self._fence.check()
+            return write()
+
+        return self._patience(fenced)
+
+    def done(
+        self, result: TrialResult, trial_id: str, *, facts: Facts, cost: Mapping[str, float], peak_memory_bytes: float
+    ) -> None:
+        """The trial is trained and measured: its points, its weights, its row, in this order."""
+        if trial_id not in self._open:
+            return
+        self.flush()
+        config = self._trials[trial_id]
+        sae_sha256 = self.write(lambda: self._folder.write_sae(trial_id, result.sae, config))
+        metrics = result.metrics
+        self._end(
+            trial_id,
+            RowStatus.DONE,
+            facts=facts,
+            metrics={name: list(value) if isinstance(value, list) else float(value) for name, value in metrics.items()},
+            cost={**cost, "peak_memory_bytes": peak_memory_bytes},
+            sae_sha256=sae_sha256,
+        )
+
+    def failed(self, trial_id: str, why: str) -> None:
+        """The trial has no result and never will have, run as it is."""
+        if trial_id in self._open:
+            self.say(f"{self._plan.run_names[trial_id]} failed: {why}")
+            self.flush()
+            self._end(trial_id, RowStatus.FAILED, error=why)
+
+    def stopped(self, why: str) -> None:
+        """What has not ended was cut off."""
+        for trial_id in self.open_trials:
+            self._end(trial_id, RowStatus.STOPPED, error=why)
+
+    def say(self, text: str) -> None:
+        """A line for the pack's log."""
+        with suppress(EnvironmentProblem):
+            append_lines(self._folder.pack_log(self._job.pack_id), [f"{now().isoformat()} {text}"])
+
+    def say_traceback(self, error: BaseException) -> None:
+        """Where an error came from, for the pack's log."""
+        self.say("".join(traceback.format_exception(error)).rstrip())
+
+    def event(self, kind: str, message: str, *, level: Literal["info", "warning"] = "warning", **fields: float) -> None:
+        """Something that a person may want to know. Never in the way of anything."""
+        text = f"pack {self._job.pack_id[:6]} {message}"
+        self.say(text)
+        with suppress(EnvironmentProblem):
+            self._folder.add_pack_event(
+                Event(
+                    time=now(),
+                    level=level,
+                    event=kind,
+                    message=text,
+                    pack_id=self._job.pack_id,
+                    fields={"attempt": self._fence.attempt, **fields},
+                )
+            )
+
+    def write_status(self, state: PackState, error: str | None = None) -> None:
+        """Raises Fenced. A disk that is full is no matter here."""
+        self._written_s = time.monotonic()
+        self._fence.check()
+        with suppress(EnvironmentProblem):
+            self._folder.write_pack_status(
+                PackStatus(
+                    pack_id=self._job.pack_id,
+                    state=state,
+                    trial_ids=self._job.trial_ids,
+                    step=self._step,
+                    n_steps=self._n_steps,
+                    tokens_per_s=self._tokens_per_s(),
+                    attempt=self._fence.attempt,
+                    pid=os.getpid(),
+                    pid_started=processes.started(os.getpid()),
+                    host=socket.gethostname(),
+                    latest=self._latest,
+                    error=error,
+                    updated_at=now(),
+                )
+            )
+
+    def _wait_said(self, kind: str, message: str) -> None:
+        self.event(kind, message)
+
+    def _keys(self, trial_id: str) -> set[tuple[int, frozenset[str]]]:
+        """Of the points that its journal has."""
+        points, n_lost = self._patience(lambda: self._folder.mend_curve(trial_id))
+        if n_lost:
+            name = self._plan.run_names[trial_id]
+            self.event("journal_damaged", f"left out {n_lost} lines of the journal of {name} that cannot be read")
+        return {point.key for point in points}
+
+    def _tokens_per_s(self) -> float | None:
+        if len(self._speed) < 2:
+            return None
+        (start_s, first), (end_s, last) = self._speed[0], self._speed[-1]
+        return (last - first) * self._tokens_per_step / (end_s - start_s) if end_s > start_s else None
+
+    def _end(
+        self,
+        trial_id: str,
+        status: RowStatus,
+        *,
+        error: str | None = None,
+        facts: Facts | None = None,
+        metrics: dict[str, float | list[float | None] | None] | None = None,
+        cost: dict[str, float | None] | None = None,
+        sae_sha256: str | None = None,
+    ) -> None:
+        row = Row(
+            trial_id=trial_id,
+            run_name=self._plan.run_names[trial_id],
+            pack_id=self._job.pack_id,
+            status=status,
+            error=error,
+            config=self._trials[trial_id],
+            facts=facts,
+            metrics=dict(metrics or {}),
+            cost=dict(cost or {}),
+            versions=self._versions,
+            started_at=self.started_at,
+            finished_at=now(),
+            sae_sha256=sae_sha256,
+        )
+        self.write(lambda: self._folder.write_row(row))
+        self._open.pop(trial_id, None)
+        numbers = {name: value for name, value in row.metrics.items() if isinstance(value, float)}
+        self._latest.setdefault(trial_id, {}).update(numbers)
