@@ -35,8 +35,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --disable-pip-version-check -q -e '.[builtin]'
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-test: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --disable-pip-version-check -q -e '.[builtin,test]'
+	@# Its requirements are another torch with CUDA and much that its file of classes, which the tests load, never asks for.
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps dictionary-learning==0.1.0
 	touch $(VENV)/.installed $@
 
 clean:

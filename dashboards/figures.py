@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dashboards.canvas import look, read, save
-from dashboards.panels import Plane, Trial, draw_trials, dress, legend_entries
+from dashboards.panels import Plane, Trial, draw_trials, dress, legend_entries, own_of
 from dashboards.style import axis
 
 UNUSED = ("config_json", "downstream_mse", "density_histogram")
@@ -52,7 +52,7 @@ def write_figures(parquet_path: Path, folder: Path) -> Written:
 def _drawn(trials: Sequence[Trial], facts: Mapping[str, Any]) -> Figure:
     planes = planes_of(facts)
     places = sorted({(trial["model"], trial["layer"]) for trial in trials})
-    sizes = sorted({trial["d_sae"] for trial in trials})
+    sizes = sorted({trial["d_sae"] for trial in own_of(trials)})
     positions, (n_rows, n_columns) = _layout(len(places), len(planes))
     figure = Figure(figsize=(max(4.2, 1.0 + 2.3 * n_columns), 1.0 + 1.9 * n_rows))
     FigureCanvasAgg(figure)
@@ -127,7 +127,8 @@ def title_of(place: tuple[str, int], places: Sequence[tuple[str, int]]) -> str:
 def _caption(trials: Sequence[Trial], facts: Mapping[str, Any], planes: Sequence[Plane], *, width: int) -> str:
     """Two sentences in lines of at most `width` letters, in one line if they fit."""
     models = ", ".join(sorted({Path(trial["model"]).name for trial in trials}))
-    count = f"{len(trials)} SAE" if len(trials) == 1 else f"{len(trials)} SAEs"
+    n_own, n_others = len(own_of(trials)), len(trials) - len(own_of(trials))
+    count = f"{n_own} SAE{'' if n_own == 1 else 's'}{f' and {n_others} of others' if n_others else ''}"
     all_lower = all(side.better == "lower" for plane in planes for side in (plane.x, plane.y))
     sentences = [f"{facts['sweep_id']}: {count} on {models}, held-out text."]
     sentences += ["Down and to the left is better."] if all_lower else []

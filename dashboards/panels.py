@@ -12,6 +12,8 @@ from dashboards.style import Axis, loss_look, loss_rank
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 _GREY = "#555555"
+EXTERNAL = "external"
+"""In the columns `source` and `loss`."""
 
 Trial = dict[str, Any]
 """One row of the table by column."""
@@ -37,7 +39,7 @@ def draw_trials(panel: Axes, trials: Sequence[Trial], plane: Plane, *, sizes: Se
     show are counted in a note.
     """
     shown = [trial for trial in trials if all(a.scale != "log" or trial[a.column] > 0 for a in (plane.x, plane.y))]
-    for loss, d_sae in groups(shown):
+    for loss, d_sae in groups(own_of(shown)):
         group = [trial for trial in shown if (trial["loss"], trial["d_sae"]) == (loss, d_sae)]
         look = loss_look(loss)
         marks: dict[str, Any] = {"marker": look.marker, "color": look.color, "markeredgewidth": 0.0}
@@ -47,10 +49,30 @@ def draw_trials(panel: Axes, trials: Sequence[Trial], plane: Plane, *, sizes: Se
         steps: Any = step_style(plane)
         line: Any = line_style(d_sae, sizes) if plane.steps else ""
         panel.plot(*front.T, drawstyle=steps, linestyle=line, linewidth=1.2, markersize=5, **marks)
+    draw_others(panel, shown, plane)
     panel.axhline(0, color="#888888", linewidth=0.6, zorder=1)
     if len(shown) < len(trials):
         text = f"not shown: {len(trials) - len(shown)} at 0"
         panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5, color=_GREY)
+
+
+def draw_others(panel: Axes, trials: Sequence[Trial], plane: Plane) -> None:
+    """SAEs that others trained: marks alone, since nothing joins them to a frontier."""
+    theirs = points((trial for trial in trials if is_external(trial)), plane)
+    look = loss_look(EXTERNAL)
+    marks: dict[str, Any] = {"marker": look.marker, "color": look.color, "markersize": 8, "markeredgewidth": 0.4}
+    if len(theirs):
+        panel.plot(*theirs.T, linestyle="", markeredgecolor="white", zorder=4, **marks)
+
+
+def is_external(trial: Trial) -> bool:
+    """Whether somebody else trained it. Tables from before there were such have no column that says so."""
+    return trial.get("source") == EXTERNAL
+
+
+def own_of(trials: Iterable[Trial]) -> list[Trial]:
+    """Those of the sweep itself."""
+    return [trial for trial in trials if not is_external(trial)]
 
 
 def dress(panel: Axes, plane: Plane, trials: Sequence[Trial], *, with_y: bool) -> None:
@@ -66,18 +88,27 @@ def dress(panel: Axes, plane: Plane, trials: Sequence[Trial], *, with_y: bool) -
 
 def legend_entries(trials: Sequence[Trial], planes: Sequence[Plane], *, sizes: Sequence[int]) -> list[Line2D]:
     """Losses, dominated trials if there are any, dictionary sizes if there are several."""
-    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in groups(trials))]
+    own = own_of(trials)
+    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in groups(own))]
     entries = [
         Line2D([], [], color=look.color, marker=look.marker, label=look.label, markeredgewidth=0.0, markersize=5)
         for look in looks
     ]
-    if not all(trial[plane.on_front] for trial in trials for plane in planes):
+    entries += others_entry(trials)
+    if not all(trial[plane.on_front] for trial in own for plane in planes):
         faint: dict[str, Any] = {"alpha": 0.4, "markeredgewidth": 0.0, "markersize": 4}
         entries.append(Line2D([], [], linestyle="", marker="o", color=_GREY, label="dominated", **faint))
     for size in sizes if len(sizes) > 1 else ():
         line: Any = line_style(size, sizes)
         entries.append(Line2D([], [], color=_GREY, linestyle=line, label=f"{size} elements"))
     return entries
+
+
+def others_entry(trials: Sequence[Trial]) -> list[Line2D]:
+    """One for SAEs that others trained, if there are any."""
+    look = loss_look(EXTERNAL)
+    entry: dict[str, Any] = {"linestyle": "", "marker": look.marker, "markersize": 8, "markeredgewidth": 0.0}
+    return [Line2D([], [], color=look.color, label=look.label, **entry)] if len(own_of(trials)) < len(trials) else []
 
 
 def groups(trials: Iterable[Trial]) -> list[tuple[str, int]]:
@@ -119,7 +150,8 @@ def _scale(panel: Axes, side: str, axis: Axis, values: np.ndarray) -> None:
     else:
         margin = 0.06 * (np.ptp(values) or abs(values[0]) or 1.0)
         set_limits(values.min() - margin, values.max() + margin)
-        ticks.set_major_locator(MaxNLocator(4 if side == "x" else 5))
+        whole = bool((values == np.round(values)).all())  # counts: no tick between two of them
+        ticks.set_major_locator(MaxNLocator(4 if side == "x" else 5, integer=whole))
     ticks.set_major_formatter(FuncFormatter(_short))
 
 

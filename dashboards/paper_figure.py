@@ -19,7 +19,18 @@ from matplotlib.patches import Patch
 
 from dashboards.canvas import FORMATS, look, read, save
 from dashboards.figures import UNUSED, empty, planes_of, title_of
-from dashboards.panels import Plane, Trial, dress, groups, line_style, points, step_style
+from dashboards.panels import (
+    Plane,
+    Trial,
+    draw_others,
+    dress,
+    groups,
+    line_style,
+    others_entry,
+    own_of,
+    points,
+    step_style,
+)
 from dashboards.style import loss_look
 
 ROWS_PER_BAND = 4
@@ -58,7 +69,7 @@ def write_paper_figure(
 def _drawn(trials: Sequence[Trial], corners: Sequence[Corner], facts: Mapping[str, Any], *, inverted_y: bool) -> Figure:
     planes = planes_of(facts)
     places = sorted({(trial["model"], trial["layer"]) for trial in trials})
-    sizes = sorted({trial["d_sae"] for trial in trials})
+    sizes = sorted({trial["d_sae"] for trial in own_of(trials)})
     n_bands = math.ceil(len(places) / ROWS_PER_BAND)
     n_rows, n_columns = math.ceil(len(places) / n_bands), n_bands * len(planes)
     figure = Figure(figsize=(0.6 + _WIDTH_OF_PANEL * n_columns, 0.7 + _HEIGHT_OF_PANEL * n_rows))
@@ -83,7 +94,7 @@ def _drawn(trials: Sequence[Trial], corners: Sequence[Corner], facts: Mapping[st
 def _draw(
     panel: Axes, trials: Sequence[Trial], corners: Sequence[Corner], plane: Plane, *, sizes: Sequence[int]
 ) -> None:
-    for loss, d_sae in groups(trials):
+    for loss, d_sae in groups(own_of(trials)):
         look_of = loss_look(loss)
         group = [trial for trial in trials if (trial["loss"], trial["d_sae"]) == (loss, d_sae)]
         for on_front, alpha, size in ((False, 0.25, 3.0), (True, 0.9, 4.0)):
@@ -93,6 +104,7 @@ def _draw(
         if plane.steps:
             here = [c for c in corners if (c["loss"], c["d_sae"], c["front"]) == (loss, d_sae, plane.front)]
             _draw_surfaces(panel, here, plane, color=look_of.color, line=line_style(d_sae, sizes))
+    draw_others(panel, trials, plane)
     panel.axhline(0, color="#888888", linewidth=0.6, zorder=1)
 
 
@@ -138,12 +150,14 @@ def _point_to_better(panel: Axes, plane: Plane, *, inverted_y: bool) -> None:
 
 
 def _add_legend(figure: Figure, trials: Sequence[Trial], sizes: Sequence[int], n_columns: int) -> None:
-    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in groups(trials))]
+    own = own_of(trials)
+    looks = [loss_look(loss) for loss in dict.fromkeys(loss for loss, _ in groups(own))]
     entries: list[Any] = [
         Line2D([], [], color=one.color, marker=one.marker, label=one.label, markeredgewidth=0.0, markersize=5)
         for one in looks
     ]
-    n_seeds = len({trial["seed"] for trial in trials})
+    entries += others_entry(trials)
+    n_seeds = len({trial["seed"] for trial in own})
     if n_seeds > 1:
         entries.append(Patch(color="#555555", alpha=0.25, linewidth=0, label=f"middle half of {n_seeds} seeds"))
     for size in sizes if len(sizes) > 1 else ():

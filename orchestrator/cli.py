@@ -6,6 +6,7 @@ Imports nothing heavy before a command runs, so that `--help` and completion are
 import typer
 
 from orchestrator.commands.compare import compare
+from orchestrator.commands.dashboard import dashboard
 from orchestrator.commands.doctor import doctor
 from orchestrator.commands.evaluate import evaluate
 from orchestrator.commands.export_command import export
@@ -33,6 +34,7 @@ app.command()(resume)
 app.command()(retry)
 app.command()(stop)
 # What came out of them.
+app.command()(dashboard)
 app.command()(frontier)
 app.command()(compare)
 app.command()(plot)

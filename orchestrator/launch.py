@@ -26,7 +26,9 @@ class LogFormat(StrEnum):
 
 
 def launch(
-    sweep: Annotated[Path, typer.Argument(help="Sweep file, such as sweeps/quickstart.yaml.", show_default=False)],
+    sweep: Annotated[
+        Path, typer.Argument(metavar="SWEEP", help="Sweep file, such as sweeps/quickstart.yaml.", show_default=False)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the sweep file. Can be repeated."),

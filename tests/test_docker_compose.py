@@ -68,7 +68,7 @@ def test_no_secret_is_written_down() -> None:
 
 def test_every_published_port_is_for_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -137,6 +137,31 @@ def test_the_launcher_starts_a_module_and_a_sweep_that_exist() -> None:
     ray_head = SERVICES["ray-head"]["command"]
     assert launcher["environment"]["RAY_ADDRESS"] == "ray-head:6379"
     assert "--port=6379" in ray_head
+
+
+def test_the_dashboard_can_read_the_runs_and_do_nothing_else() -> None:
+    service = SERVICES["dashboard"]
+    [runs] = service["volumes"]
+    assert (runs["target"], runs["read_only"], service["read_only"]) == ("/app/runs", True, True)
+    assert runs["source"] == SERVICES["launcher"]["volumes"][0]["source"]
+    assert "environment" not in service  # no secret, no cluster
+    assert service["cap_drop"] == ["ALL"]
+    assert int(service["mem_limit"].removesuffix("m")) >= 256
+
+
+def test_the_dashboard_is_started_with_options_that_it_has_at_the_port_that_is_published() -> None:
+    from typer.main import get_command
+
+    from orchestrator import cli
+    from orchestrator.commands.dashboard import PORT
+
+    service = SERVICES["dashboard"]
+    command: Any = get_command(cli.app)
+    _, _, module, name, *rest = service["command"]
+    given = command.commands[name].make_context(name, list(rest)).params
+    assert (module, given["host"], given["port"], str(given["runs"])) == ("orchestrator", "0.0.0.0", PORT, "runs")
+    assert service["ports"][0].endswith(f":{PORT}")
+    assert f"127.0.0.1:{PORT}/healthz" in service["healthcheck"]["test"][-1]
 
 
 @pytest.mark.slow

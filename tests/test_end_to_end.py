@@ -104,7 +104,7 @@ def _check_mlflow(bench: Bench) -> None:
     parent = client.get_run(runs.parent_run_id)
     assert parent.info.status == "FINISHED"
     files = {file.path for file in client.list_artifacts(runs.parent_run_id)}
-    assert {"frontier.parquet", "frontier.png", "frontier.svg"} <= files
+    assert {"frontier.parquet", "frontier.png", "frontier.svg", "report.html"} <= files
     for row in folder.rows():
         run = client.get_run(runs.trials[row.trial_id])
         assert run.info.status == "FINISHED"

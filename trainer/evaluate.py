@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from trainer.clean import Capture, CleanRun, clean_run, run_above
 from trainer.data import Rows
+from trainer.elements import Collector
 from trainer.losses.terms import CHUNK_ELEMENTS, mse_term
 from trainer.metrics import EVAL_METRICS, WINDOW_METRICS, EvalBatch, Sums, add, batch_sums, finish
 from trainer.metrics.sparsity import window_sums
@@ -63,17 +64,23 @@ def evaluate(
     rows: Rows,
     prepared: Prepared,
     batch_rows: int,
+    collectors: Sequence[Collector] = (),
 ) -> list[Measured]:
-    """Metrics over the evaluation rows with the weights as they are, for each bank, without the alive window's."""
+    """Metrics over the evaluation rows with the weights as they are, for each bank, without the alive window's.
+
+    `collectors`: one for each bank, or none; they see what the SAEs of their bank read.
+    """
     capture = Capture(frozenset(range(min(spec.layer for spec in specs), model.n_layers)), output=True)
     totals: list[Sums | None] = [None] * len(states)
-    for tokens in rows.eval_batches(batch_rows):
+    for number, tokens in enumerate(rows.eval_batches(batch_rows)):
         pulse("evaluate")
         tokens = tokens.to(model.device)
         clean = clean_run(model, tokens, capture)
         for index, (spec, state) in enumerate(zip(specs, states, strict=True)):
             batch = _bank_batch(spec, state, clean=clean, tokens=tokens, model=model, prepared=prepared)
             totals[index] = add(totals[index], batch_sums(batch))
+            if collectors:
+                collectors[index].add(batch.sae_input, first_row=number * batch_rows)
     return [finish(EVAL_METRICS, total) for total in totals if total is not None]
 
 
@@ -87,9 +94,33 @@ def alive_window(
     n_tokens: int,
     batch_rows: int,
 ) -> list[Measured]:
-    """Alive elements and firing densities with frozen weights over the first `n_tokens` training tokens, rounded up
-    to whole rows and down to what there is (the paper's second count, discrepancy X8)."""
-    n_rows = min(-(-n_tokens // rows.context), rows.n_train_rows)
+    """Alive elements and firing densities with frozen weights over the alive window, for each bank."""
+    counts = window_counts(specs, states, model=model, rows=rows, n_tokens=n_tokens, batch_rows=batch_rows)
+    return [window_metrics(count, rows=rows, n_tokens=n_tokens) for count in counts]
+
+
+def window_metrics(counts: Int[Tensor, "n_saes d_sae"], *, rows: Rows, n_tokens: int) -> Measured:
+    """The metrics of what `window_counts` has counted for a bank."""
+    return finish(WINDOW_METRICS, window_sums(counts.cpu(), n_tokens=_window_rows(rows, n_tokens) * rows.context))
+
+
+def _window_rows(rows: Rows, n_tokens: int) -> int:
+    return min(-(-n_tokens // rows.context), rows.n_train_rows)
+
+
+@torch.no_grad()
+def window_counts(
+    specs: Sequence[BankSpec],
+    states: Sequence[BankState],
+    *,
+    model: FrozenModel,
+    rows: Rows,
+    n_tokens: int,
+    batch_rows: int,
+) -> list[Tensor]:
+    """By bank "n_saes d_sae": tokens on which each element fires, with frozen weights, over the first `n_tokens`
+    training tokens, rounded up to whole rows and down to what there is (the paper's second count, discrepancy X8)."""
+    n_rows = _window_rows(rows, n_tokens)
     capture = Capture(frozenset(spec.layer for spec in specs), output=False)
     counts = [
         torch.zeros(bank.n_saes, bank.d_sae, dtype=torch.int64, device=bank.w_enc.device)
@@ -103,7 +134,7 @@ def alive_window(
             bank = state.bank
             x = clean.residuals[spec.layer].flatten(0, 1).to(bank.w_enc.dtype)
             count += bank_forward(bank, x, path=state.switch.path, compute_dtype=spec.compute_dtype).firing_counts
-    return [finish(WINDOW_METRICS, window_sums(count.cpu(), n_tokens=n_rows * rows.context)) for count in counts]
+    return counts
 
 
 def _bank_batch(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from trainer.elements import Element
+
 
 @dataclass(frozen=True)
 class Stepping:
@@ -50,6 +52,8 @@ class TrialResult:
     metrics: dict[str, float | list[float]]
     sae: dict[str, Tensor]
     cost: dict[str, float]
+    elements: tuple[Element, ...] = ()
+    """What some of its dictionary elements are strong on; empty where that was not asked for."""
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,19 @@ Whoever iterates logs, shows progress, or stops by leaving the loop; the numbers
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
+
+from torch import Tensor
 
 from trainer.clean import clean_run
 from trainer.clock import Clock
 from trainer.config import TrialConfig
 from trainer.data import Rows
+from trainer.elements import Collector, Look, choose
 from trainer.errors import BadInput
-from trainer.evaluate import Measured, Prepared, alive_window, evaluate, prepare
+from trainer.evaluate import Measured, Prepared, evaluate, prepare, window_counts, window_metrics
 from trainer.events import Diverged, Evaluated, Event, Finished, Stepping, Trained, TrialResult
 from trainer.feed import Feed
 from trainer.models import FrozenModel
@@ -87,8 +91,13 @@ class Pack:
     def tokens_per_step(self) -> int:
         return self.trials[0].tokens_per_step
 
-    def train(self, *, log_every_steps: int = 20, eval_every_tokens: int | None = None) -> Iterator[Event]:
-        """Train from `state.step` to the end, then measure. Yields as it goes; ends with `Finished`."""
+    def train(
+        self, *, log_every_steps: int = 20, eval_every_tokens: int | None = None, look: Look | None = None
+    ) -> Iterator[Event]:
+        """Train from `state.step` to the end, then measure. Yields as it goes; ends with `Finished`.
+
+        `look`: how much is found out about single dictionary elements at the end.
+        """
         eval_steps = self._eval_steps(eval_every_tokens)
         if self.state.step == 0 and eval_steps:  # a resumed pack has the evaluation of its step behind it
             yield self._evaluated()
@@ -103,7 +112,24 @@ class Pack:
             if step in eval_steps and step < self.n_steps:
                 yield self._evaluated()
             yield Stepping(step)
-        yield self._finished()
+        yield self._finished(look)
+
+    def drop(self, trial_id: str) -> None:
+        """Train this one no further, between two events: it costs nothing more, and the others' numbers are as they
+        would be. The last of a bank stays in its slot, silent."""
+        specs = list(self.specs)
+        for number, (spec, state) in enumerate(zip(specs, self.state.banks, strict=True)):
+            index = next((index for index, trial in enumerate(spec.trials) if trial.trial_id == trial_id), None)
+            if index is None:
+                continue
+            if len(spec.trials) > 1:
+                others = [each for each in range(len(spec.trials)) if each != index]
+                specs[number] = replace(spec, trials=tuple(spec.trials[each] for each in others))
+                self.state.banks[number] = state.of(others)
+            else:
+                state.active[index] = False
+                state.silence(index)
+        self.specs = tuple(specs)
 
     def _eval_steps(self, every_tokens: int | None) -> set[int]:
         if every_tokens is None:
@@ -169,7 +195,7 @@ class Pack:
                     curves[trial.trial_id]["train/lr"] = outcome.lr
         return curves
 
-    def _measure(self) -> list[Measured]:
+    def _measure(self, collectors: Sequence[Collector] = ()) -> list[Measured]:
         batch_rows = self.micro_batch_rows
         with self._clock.timing("evaluation"):
             if self._prepared is None:
@@ -182,6 +208,7 @@ class Pack:
                 rows=self.rows,
                 prepared=self._prepared,
                 batch_rows=batch_rows,
+                collectors=collectors,
             )
 
     def _by_trial(self, measured: list[Measured]) -> dict[str, dict[str, float | list[float]]]:
@@ -195,18 +222,22 @@ class Pack:
     def _evaluated(self) -> Evaluated:
         return Evaluated(self.state.step, self.state.step * self.tokens_per_step, self._by_trial(self._measure()))
 
-    def _finished(self) -> Finished:
-        metrics = self._by_trial(self._measure())
+    def _finished(self, look: Look | None) -> Finished:
+        n_tokens = self.trials[0].eval.alive_window_tokens
         with self._clock.timing("evaluation"):
-            window = alive_window(
+            counts = window_counts(
                 self.specs,
                 self.state.banks,
                 model=self.model,
                 rows=self.rows,
-                n_tokens=self.trials[0].eval.alive_window_tokens,
+                n_tokens=n_tokens,
                 batch_rows=self.micro_batch_rows,
             )
+            window = [window_metrics(count, rows=self.rows, n_tokens=n_tokens) for count in counts]
+            collectors = [] if look is None else self._collectors(counts, look)
+        metrics = self._by_trial(self._measure(collectors))
         alive = self._by_trial(window)
+        found = [collector.finish(self.rows.evaluation) for collector in collectors]
         results: dict[str, TrialResult] = {}
         for number, (spec, state) in enumerate(zip(self.specs, self.state.banks, strict=True)):
             norms = (state.grad_norm_sum / max(1, state.grad_norm_steps)).tolist()
@@ -216,8 +247,25 @@ class Pack:
                         metrics={**metrics[trial.trial_id], **alive[trial.trial_id], "grad_norm": norms[index]},
                         sae=state.bank.export(index),
                         cost=self._cost(number),
+                        elements=found[number][index] if found else (),
                     )
         return Finished(results)
+
+    def _collectors(self, counts: list[Tensor], look: Look) -> list[Collector]:
+        """For each bank, given `window_counts`: which elements follows from them and from each trial's seed."""
+        return [
+            Collector(
+                state.bank,
+                [
+                    choose(fired, n_elements=look.n_elements, seed=trial.seed)
+                    for fired, trial in zip(count, spec.trials, strict=True)
+                ],
+                n_snippets=look.n_snippets,
+                context=self.rows.context,
+                compute_dtype=spec.compute_dtype,
+            )
+            for count, spec, state in zip(counts, self.specs, self.state.banks, strict=True)
+        ]
 
     def _cost(self, bank: int) -> dict[str, float]:
         """A trial's share: of the clean run and the evaluation by number of trials, of its bank by number of SAEs."""

@@ -1,6 +1,6 @@
 """All that changes while a pack trains, as one value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,6 +50,21 @@ class BankState:
             last_fired=torch.full((bank.n_saes, bank.d_sae), -1, dtype=torch.int64, device=device),
             grad_norm_sum=torch.zeros(bank.n_saes, dtype=torch.float64, device=device),
             switch=switch_for(bank.w_enc).choosing(path),
+        )
+
+    def of(self, indices: list[int]) -> "BankState":
+        """Some of its SAEs, as they are."""
+        bank = {name: tensor.detach()[indices].requires_grad_() for name, tensor in self.bank.parameters.items()}
+        named = ("active", "diverged_at", "diverged_terms", "last_fired", "grad_norm_sum")
+        return replace(
+            self,
+            bank=Bank(**bank),
+            moments={
+                name: AdamMoments(moments.mean[indices], moments.square[indices])
+                for name, moments in self.moments.items()
+            },
+            **{name: getattr(self, name)[indices] for name in named},
+            room=Room(),
         )
 
     @torch.no_grad()

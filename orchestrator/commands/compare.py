@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.commands.find_run import find_run
-from orchestrator.commands.frontier_command import AtAlive, AtCe, AtL0, Debug, Reference, Runs, targets
+from orchestrator.commands.find_run import complete_run, find_run
+from orchestrator.commands.options import AtAlive, AtCe, AtL0, Debug, Reference, Runs, targets
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -14,18 +14,26 @@ if TYPE_CHECKING:
     from orchestrator.fronts.paper_tables import TextTable
     from orchestrator.fronts.versus import Versus
 
-Format = Literal["text", "markdown", "latex", "json"]
+Format = Literal["text", "markdown", "latex"]
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="Run folder, or the name or id of a sweep.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The sweep to hold against it.")],
+    first: Annotated[
+        str,
+        typer.Argument(metavar="A", help="Run folder, or the name or id of a sweep.", autocompletion=complete_run),
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="The sweep to hold against it.", autocompletion=complete_run)
+    ],
     runs: Runs = Path("runs"),
     at_ce: AtCe = None,
     at_l0: AtL0 = None,
     at_alive: AtAlive = None,
     reference: Reference = None,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = "text",
+    format: Annotated[
+        Format, typer.Option(help="text: tables and what they say. markdown and latex: the tables alone.")
+    ] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
     """Compare two sweeps: hypervolume, metrics where another is equal, and which settings differ."""
@@ -33,8 +41,14 @@ def compare(
     def command(streams: Streams) -> int:
         from orchestrator.fronts.fronts_of_run import assigned, fronts_of_run
         from orchestrator.fronts.versus import versus
+        from trainer.errors import BadInput
 
         folders = find_run(first, runs), find_run(second, runs)
+        if folders[0].path.resolve() == folders[1].path.resolve():
+            raise BadInput(
+                f"A and B are the same run, {folders[0].path}: there is no difference to show. Expected two runs. For "
+                f"one alone:  python -m orchestrator frontier {folders[0].path}"
+            )
         names = _names(folders)
         found = versus(
             *(fronts_of_run(folder) for folder in folders),
@@ -42,7 +56,10 @@ def compare(
             targets=targets(at_ce, at_l0, at_alive) or _asked(folders[0]),
             reference=assigned(reference, "--reference"),
         )
-        _print(found, names, _settings(folders), format, streams)
+        if as_json:
+            _print_json(found, names, _settings(folders), streams)
+        else:
+            _print(found, names, _settings(folders), format, streams)
         return 0
 
     raise typer.Exit(guarded(command, debug=debug))
@@ -73,20 +90,23 @@ def _settings(folders: "tuple[RunFolder, RunFolder]") -> list[str]:
     return [difference.line for difference in differences(first, second) if difference.path != "name"]
 
 
-def _print(found: "Versus", names: tuple[str, str], settings: list[str], format: Format, streams: Streams) -> None:
+def _print_json(found: "Versus", names: tuple[str, str], settings: list[str], streams: Streams) -> None:
     import json
     from dataclasses import asdict
 
+    from orchestrator.folder.files import without_non_finite
+
+    value = {"first": names[0], "second": names[1], "settings": settings, **asdict(found)}
+    print(json.dumps(without_non_finite(value), indent=1, default=str), file=streams.out)
+
+
+def _print(found: "Versus", names: tuple[str, str], settings: list[str], format: Format, streams: Streams) -> None:
     from rich.console import Console
 
-    from orchestrator.folder.files import without_non_finite
     from orchestrator.fronts.paper_tables import latex, markdown
     from orchestrator.fronts.versus_text import tables, words
 
     match format:
-        case "json":
-            value = {"first": names[0], "second": names[1], "settings": settings, **asdict(found)}
-            print(json.dumps(without_non_finite(value), indent=1, default=str), file=streams.out)
         case "markdown" | "latex":
             form = markdown if format == "markdown" else latex
             print("\n".join(form(table) for table in tables(found, names)), file=streams.out)
@@ -104,7 +124,9 @@ def _print_table(table: "TextTable", console: Any) -> None:
     drawn = Table(title=table.title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0),
                   header_style="dim")  # fmt: skip
     for place, head in enumerate(table.heads):
-        drawn.add_column(head, justify="left" if place == 0 else "right")
+        drawn.add_column(
+            head, justify="left" if place == 0 or head.startswith("among") else "right", no_wrap=place == 0
+        )
     for row in table.rows:
         drawn.add_row(*row)
     console.print(drawn)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def doctor(
     sweep: Annotated[
-        Path | None, typer.Argument(help="Sweep file whose model, data and size to look at too.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="SWEEP", help="Sweep file whose model, data and size to look at too.", show_default=False
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,

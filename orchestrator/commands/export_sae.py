@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.commands.find_run import find_run
+from orchestrator.commands.options import Debug, Plain, Run, Runs
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
+    from orchestrator.display.telling import Telling
     from orchestrator.folder.records import Row
     from orchestrator.folder.run_folder import RunFolder
     from trainer.export import TrainedSAE
@@ -30,16 +32,18 @@ HOW_TO_LOAD = {
 
 
 def export_sae(
-    run: Annotated[str, typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.")],
+    run: Run,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; new or empty.")],
     format: Annotated[Format, typer.Option("--format", help="Whose files to write.")] = "saelens",
-    front: Annotated[bool, typer.Option("--front", help="The trials on a frontier. The default.")] = False,
+    front: Annotated[
+        bool, typer.Option("--front", help="The trials on a frontier: what is taken without --trial or --all.")
+    ] = False,
     trial: Annotated[
-        list[str] | None, typer.Option("--trial", metavar="ID", help="This trial, by id or name; may be repeated.")
+        list[str] | None, typer.Option("--trial", metavar="ID", help="This trial, by id or name. Can be repeated.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every trial that is done.")] = False,
     layer: Annotated[
-        list[int] | None, typer.Option("--layer", metavar="N", help="Only trials of this layer; may be repeated.")
+        list[int] | None, typer.Option("--layer", metavar="N", help="Only trials of this layer. Can be repeated.")
     ] = None,
     sparsity: Annotated[
         bool,
@@ -49,23 +53,31 @@ def export_sae(
         ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    runs: Runs = Path("runs"),
+    plain: Plain = False,
+    debug: Debug = False,
 ) -> None:
-    """Write trained SAEs as files of SAELens, dictionary_learning or e2e_sae."""
+    """Write trained SAEs as files of SAELens, dictionary_learning or e2e_sae.
+
+    Without --trial or --all: those of the trials that are on a frontier.
+    """
 
     def command(streams: Streams) -> int:
+        from orchestrator.commands.chosen import check_weights, chosen_rows
         from orchestrator.commands.export_target import check_target, placed
+        from orchestrator.display.telling import Telling
         from trainer.errors import BadInput
 
         if front + bool(trial) + every > 1:
             raise BadInput("--front, --trial and --all exclude each other: give one of them, or none for --front")
+        check_target(to, overwrite=overwrite)
         folder = find_run(run, runs)
         rows = chosen_rows(folder, trial_names=trial or (), every=every, layers=layer or ())
+        check_weights(folder, rows)
         folders = folder_names(rows, format=format)
-        check_target(to, overwrite=overwrite)
-        with placed(to) as stage:
-            for index, (row, sae) in enumerate(zip(rows, _saes(folder, rows, format, sparsity, streams), strict=True)):
+        with Telling(streams.err, plain_lines=plain) as tell, placed(to) as stage:
+            for index, (row, sae) in enumerate(zip(rows, _saes(folder, rows, format, sparsity, tell), strict=True)):
+                tell.phase(f"writing {folders[index]} ({index + 1} of {len(rows)})", quietly=True)
                 stage.add(folders[index], sae, row=row, format=format)
             stage.finish(sweep_id=_sweep_id(folder), format=format)
         for name in folders:
@@ -78,39 +90,6 @@ def export_sae(
     raise typer.Exit(guarded(command, debug=debug))
 
 
-def chosen_rows(
-    folder: "RunFolder", *, trial_names: Sequence[str] = (), every: bool = False, layers: Sequence[int] = ()
-) -> "list[Row]":
-    """The rows of the trials to export, by layer, loss, coefficient and seed: named ones, all, or those on a frontier.
-
-    Raises BadInput where one is not known or not done, or none is left.
-    """
-    from orchestrator.folder.records import RowStatus
-    from trainer.errors import BadInput
-
-    rows = {row.trial_id: row for row in folder.rows()}
-    done = {id_: row for id_, row in rows.items() if row.status is RowStatus.DONE}
-    if not done:
-        raise BadInput(f"no trial of {folder.path.name} is done yet: there is no SAE to export")
-    if trial_names:
-        wanted = [_named(name, rows) for name in dict.fromkeys(trial_names)]
-        if undone := [row.run_name for row in wanted if row.trial_id not in done]:
-            raise BadInput(f"no SAE of {', '.join(undone)}: expected trials that are done")
-    elif every:
-        wanted = list(done.values())
-    else:
-        on_front = _on_a_front(folder)
-        wanted = [row for id_, row in done.items() if id_ in on_front]
-    kept = [row for row in wanted if not layers or row.config.layer in layers]
-    if not kept:
-        there = ", ".join(str(layer) for layer in sorted({row.config.layer for row in wanted}))
-        raise BadInput(
-            f"none of the {len(wanted)} chosen trials of {folder.path.name} is at layer "
-            f"{' or '.join(map(str, layers))}: they are at {there}"
-        )
-    return sorted(kept, key=_order)
-
-
 def folder_names(rows: "Sequence[Row]", *, format: Format) -> list[str]:
     """Where each SAE goes below the target, as the format's tools look for it.
 
@@ -119,7 +98,6 @@ def folder_names(rows: "Sequence[Row]", *, format: Format) -> list[str]:
     import re
 
     from trainer.errors import BadInput
-    from trainer.export.dictionary_learning import submodule_name
 
     if format != "dictionary_learning":
         plain = [re.sub(r"[^A-Za-z0-9._-]+", "_", row.run_name) for row in rows]
@@ -131,34 +109,12 @@ def folder_names(rows: "Sequence[Row]", *, format: Format) -> list[str]:
             "dictionary_learning names a place by the block whose output it is, so SAEs at the input of block 0 "
             f"cannot be exported to it: {', '.join(unnamable)}. Choose the others with --layer, or another --format"
         )
+    from trainer.export.dictionary_learning import submodule_name  # after the refusal: it loads PyTorch
+
     names: list[str] = []
     for _, same_place in groupby(rows, key=lambda row: row.config.layer):
         names += [f"{submodule_name(row.config.layer)}/trainer_{index}" for index, row in enumerate(same_place)]
     return names
-
-
-def _on_a_front(folder: "RunFolder") -> set[str]:
-    from orchestrator.fronts.export import read_frontier
-
-    table = read_frontier(folder.frontier)
-    fronts = [table[name].to_pylist() for name in table.column_names if name.startswith("on_front_")]
-    return {trial_id for trial_id, *on in zip(table["trial_id"].to_pylist(), *fronts, strict=True) if any(on)}
-
-
-def _named(name: str, rows: "dict[str, Row]") -> "Row":
-    from trainer.errors import BadInput
-
-    found = [row for row in rows.values() if name == row.run_name or (len(name) >= 4 and row.trial_id.startswith(name))]
-    if len(found) != 1:
-        known = ", ".join(sorted(row.run_name for row in (found or rows.values()))[:10])
-        what = "several trials begin with" if found else "no trial that ended is"
-        raise BadInput(f"--trial {name}: {what} {name!r}; expected a trial id or a name such as {known}")
-    return found[0]
-
-
-def _order(row: "Row") -> tuple[int, str, float, int, str]:
-    config = row.config
-    return config.layer, config.loss.kind, config.loss.sparsity_coeff, config.seed, row.trial_id
 
 
 def _sweep_id(folder: "RunFolder") -> str:
@@ -167,7 +123,7 @@ def _sweep_id(folder: "RunFolder") -> str:
 
 
 def _saes(
-    folder: "RunFolder", rows: "Sequence[Row]", format: Format, sparsity: bool, streams: Streams
+    folder: "RunFolder", rows: "Sequence[Row]", format: Format, sparsity: bool, tell: "Telling"
 ) -> "Iterator[TrainedSAE]":
     """The SAEs of `rows` in order, a few in memory at a time."""
     from dataclasses import replace
@@ -179,9 +135,9 @@ def _saes(
         saes = [read_trained(folder, row, sweep_id=_sweep_id(folder)) for row in part]
         uncounted = [i for i, sae in enumerate(saes) if sae.firing_frequency is None]
         if format == "saelens" and sparsity and uncounted:
-            if start == 0:
-                print(f"{WHY_THE_MODEL_RUNS} {part[0].config.data.dataset}", file=streams.err, flush=True)
-            counted = count_firing([(part[i], saes[i]) for i in uncounted])
+            of_all = f", SAEs {start + 1} to {start + len(part)} of {len(rows)}" if len(rows) > AT_ONCE else ""
+            tell.phase(f"{WHY_THE_MODEL_RUNS} {part[0].config.data.dataset}{of_all}")
+            counted = count_firing([(part[i], saes[i]) for i in uncounted], heard=tell.far)
             for i, frequency in zip(uncounted, counted, strict=True):
                 saes[i] = replace(saes[i], firing_frequency=frequency)
         yield from saes

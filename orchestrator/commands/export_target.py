@@ -10,15 +10,17 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from orchestrator.folder.files import disk_problems_explained, write_json
 from orchestrator.folder.records import Row
 from trainer.errors import BadInput
-from trainer.export import TrainedSAE, save_sae
 from trainer.values import Frozen
+
+if TYPE_CHECKING:
+    from trainer.export import TrainedSAE
 
 INDEX = "export.json"
 
@@ -42,8 +44,10 @@ class Stage:
         self._saes: list[dict[str, Any]] = []
         self._files: list[str] = []
 
-    def add(self, name: str, sae: TrainedSAE, *, row: Row, format: str) -> None:
+    def add(self, name: str, sae: "TrainedSAE", *, row: Row, format: str) -> None:
         """Write one SAE into the folder `name` of it."""
+        from trainer.export import save_sae  # loads PyTorch, which a refusal need not wait for
+
         with disk_problems_explained(self.folder / name):
             files = save_sae(sae, self.folder / name, format=format)
         self._files += [str(path.relative_to(self.folder)) for path in files]

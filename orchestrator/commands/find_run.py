@@ -21,7 +21,7 @@ def find_run(run: str, runs: Path) -> "RunFolder":
     from trainer.errors import BadInput
 
     for path in (Path(run), runs / run):
-        if (path / PLAN).is_file() or (path / "sweep.yaml").is_file():
+        if RunFolder(path).is_run or (path / "sweep.yaml").is_file():
             return RunFolder(path)
     named = [path for path in all_runs(runs) if path.name.rpartition("-")[0] == run]
     if named:

@@ -1,31 +1,16 @@
 """`orchestrator frontier RUN`: what a sweep's frontiers say, from its rows alone, while it runs or after."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands.find_run import find_run
+from orchestrator.commands.options import AtAlive, AtCe, AtL0, Debug, Reference, Removed, Run, Runs, targets
 from orchestrator.display.streams import Streams, guarded
 
-AtCe = Annotated[
-    list[float] | None, typer.Option("--at-ce", metavar="NATS", help="Compare losses at this CE increase; repeatable.")
-]
-AtL0 = Annotated[
-    list[float] | None, typer.Option("--at-l0", metavar="L0", help="Compare losses at this L0; repeatable.")
-]
-AtAlive = Annotated[
-    list[float] | None,
-    typer.Option("--at-alive", metavar="N", help="Compare losses at so many alive elements; repeatable."),
-]
-Reference = Annotated[
-    list[str] | None,
-    typer.Option("--reference", metavar="METRIC=NUMBER", help="Measure hypervolume from here; once per metric."),
-]
-Removed = Annotated[bool, typer.Option("--include-removed", help="With trials that the sweep file asks for no longer.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds run folders.")]
-Run = Annotated[str, typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
+if TYPE_CHECKING:
+    from orchestrator.fronts.summary import Fronts
 
 
 def frontier(
@@ -50,6 +35,7 @@ def frontier(
         from orchestrator.folder.files import without_non_finite
         from orchestrator.fronts.front_text import print_fronts
         from orchestrator.fronts.fronts_of_run import assigned, fronts_of_run
+        from orchestrator.fronts.notes import notes
 
         fronts = fronts_of_run(
             find_run(run, runs),
@@ -61,7 +47,9 @@ def frontier(
             value = {
                 "frontiers": fronts.summary_table().to_pylist(),
                 "matched": fronts.matched_table().to_pylist(),
+                "external": standings_of(fronts),
                 "warnings": [caution.text for caution in fronts.warnings],
+                "notes": notes(fronts),
             }
             print(json.dumps(without_non_finite(value), indent=1), file=streams.out)
         else:
@@ -71,19 +59,12 @@ def frontier(
     raise typer.Exit(guarded(command, debug=debug))
 
 
-def targets(
-    at_ce: list[float] | None, at_l0: list[float] | None, at_alive: list[float] | None
-) -> dict[str, list[float]]:
-    """Options as values by metric. Raises `BadInput` for what is no number above 0."""
-    from math import isfinite
+def standings_of(fronts: "Fronts") -> list[dict[str, object]]:
+    """Of each SAE that others trained, per set of objectives, who of the sweep is ahead of it and behind it."""
+    from dataclasses import asdict
 
-    from trainer.errors import BadInput
+    from orchestrator.fronts.others import of_source, standings
+    from orchestrator.fronts.schema import EXTERNAL
 
-    found = {"ce_loss_increase": at_ce, "l0": at_l0, "n_alive_elements": at_alive}
-    for metric, values in found.items():
-        for value in values or ():
-            if not isfinite(value) or (value <= 0 and metric != "ce_loss_increase"):
-                raise BadInput(
-                    f"cannot compare at {metric} {value:g}: expected a number{'' if 'ce' in metric else ' above 0'}"
-                )
-    return {metric: values for metric, values in found.items() if values}
+    others = of_source(fronts.table, EXTERNAL)
+    return [asdict(one) for objective in fronts.objectives for one in standings(others, fronts.own, objective)]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.find_run import find_run
-from orchestrator.commands.frontier_command import Debug, Removed, Run, Runs
+from orchestrator.commands.options import Debug, Removed, Run, Runs
 from orchestrator.display.streams import Streams, guarded
 
 
@@ -16,7 +16,7 @@ def plot(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; its name ends in .pdf, .svg or .png.")
     ],
     runs: Runs = Path("runs"),
-    layer: Annotated[list[int] | None, typer.Option(metavar="N", help="Only this layer; repeatable.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(metavar="N", help="Only this layer. Can be repeated.")] = None,
     inverted_y: Annotated[
         bool, typer.Option("--inverted-y", help="Low values on top, as the paper draws CE loss increase.")
     ] = False,

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 RUN = Annotated[
     str,
-    typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.", autocompletion=complete_run),
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder, or the name or id of a sweep in the runs folder.",
+        autocompletion=complete_run,
+    ),
 ]
 RUNS = Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")]
 SLOTS = Annotated[
@@ -66,6 +70,7 @@ def as_launched(folder: "RunFolder") -> "Generator[LaunchOptions]":
     from trainer.errors import BadInput
 
     path = folder.path.absolute()
+    mended = folder.mend_sweep()
     if not (path / "sweep.yaml").is_file():
         raise BadInput(f"{path} has no sweep.yaml: launch the sweep file once more, which writes it")
     saved = folder.launch() or SavedLaunch(sweep_file="")
@@ -78,6 +83,7 @@ def as_launched(folder: "RunFolder") -> "Generator[LaunchOptions]":
         n_slots=saved.n_slots,
         path=saved.path,
         share=saved.share,
+        notes=() if mended is None else (mended,),
     )
     # Relative paths of models and data mean the same as then. On another machine there may be no such folder.
     with chdir(saved.cwd if saved.cwd and Path(saved.cwd).is_dir() else Path.cwd()):

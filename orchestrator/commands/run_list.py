@@ -29,7 +29,7 @@ class Summary:
             return self.folder.name, "unreadable", "", "", "", ""
         if status is None:
             return self.folder.name, str(self.state), "", "", "", ""
-        left = status.n_trials - status.n_done - status.n_failed
+        left = status.n_trials - status.n_done - status.n_failed - status.n_dominated
         counts = (f"{status.n_done}/{status.n_trials}", str(status.n_failed or ""), str(left or ""))
         return self.folder.name, str(self.state), *counts, moment_text(status.updated_at)
 
@@ -38,7 +38,7 @@ class Summary:
         status = self.status
         counts = {
             name: getattr(status, name) if status is not None else None
-            for name in ("n_trials", "n_done", "n_failed", "n_stopped", "n_running")
+            for name in ("n_trials", "n_done", "n_failed", "n_stopped", "n_running", "n_dominated")
         }
         return {
             "run": self.folder.name,

@@ -29,6 +29,7 @@ def status(
     run: Annotated[
         str | None,
         typer.Argument(
+            metavar="RUN",
             help="Run folder, or the name or id of a sweep in the runs folder. Without one: all of them.",
             autocompletion=complete_run,
         ),

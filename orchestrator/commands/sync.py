@@ -9,28 +9,32 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands.find_run import find_run
+from orchestrator.commands.options import Debug, Plain, Run, Runs
 from orchestrator.display.streams import Streams, guarded
 
 
 def sync(
-    run: Annotated[str, typer.Argument(help="Run folder, or the name or id of a sweep in the runs folder.")],
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
+    run: Run,
+    runs: Runs = Path("runs"),
     tracking_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="Another MLflow than that which the sweep names.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare every point, not each curve's newest.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    plain: Plain = False,
+    debug: Debug = False,
 ) -> None:
-    """Bring MLflow to what the run folder says."""
+    """Bring MLflow to what the run folder says: what is missing there is sent. Exit code 4 if it does not answer."""
 
     def command(streams: Streams) -> int:
-        from orchestrator.commands.find_run import find_run
-        from orchestrator.tracking.syncing import sync_run
+        from orchestrator.display.telling import Telling
 
-        def say(text: str) -> None:
-            print(text, file=streams.err)
+        folder = find_run(run, runs)
+        with Telling(streams.err, plain_lines=plain) as tell:
+            from orchestrator.tracking.syncing import sync_run
 
-        synced = sync_run(find_run(run, runs), tracking_uri, check=check, say=say)
+            tell.phase(f"asking MLflow what it has of {folder.path.absolute().name}")
+            synced = sync_run(folder, tracking_uri, check=check, say=tell.phase)
         print("\n".join(synced.lines), file=streams.out)
         return 0
 

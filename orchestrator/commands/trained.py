@@ -1,10 +1,11 @@
 """Trained SAEs of a run folder as values for `trainer/export`, and the model and rows that they were trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from torch import Tensor
 
+from orchestrator.commands.chosen import evaluated_alike, no_weights
 from orchestrator.folder.records import Row
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import device_for, held_model, held_rows
@@ -24,7 +25,7 @@ def read_trained(folder: RunFolder, row: Row, *, sweep_id: str) -> TrainedSAE:
     """
     found = folder.read_sae(row.trial_id)
     if found is None or row.facts is None:
-        raise BadInput(f"{folder.sae(row.trial_id)} has no SAE of {row.run_name}: its weights were moved or deleted")
+        raise no_weights(folder, row)
     tensors, config = found
     about = {
         "trial_id": row.trial_id,
@@ -37,8 +38,14 @@ def read_trained(folder: RunFolder, row: Row, *, sweep_id: str) -> TrainedSAE:
     return TrainedSAE.of(tensors, config, metrics=row.metrics, about=about, model=_shape(config))
 
 
-def count_firing(trials: Sequence[tuple[Row, TrainedSAE]]) -> list[Tensor]:
+def count_firing(
+    trials: Sequence[tuple[Row, TrainedSAE]],
+    *,
+    heard: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
+) -> list[Tensor]:
     """`trainer.export.firing_frequencies` of each SAE over its alive window, a clean run for all that share one.
+
+    `heard` hears often how many tokens are counted, of how many.
 
     Raises:
         BadInput: the model or the text is not the one that the trials were trained on.
@@ -57,14 +64,15 @@ def count_firing(trials: Sequence[tuple[Row, TrainedSAE]]) -> list[Tensor]:
                 f"{problem}\nOr give --no-sparsity: only sparsity.safetensors is missing then."
             ) from None
         saes = [trials[index][1] for index in members]
-        counted = firing_frequencies(saes, model=model, rows=rows, n_tokens=row.config.eval.alive_window_tokens)
+        counted = firing_frequencies(
+            saes,
+            model=model,
+            rows=rows,
+            n_tokens=row.config.eval.alive_window_tokens,
+            heard=lambda done, total: heard(done, total, "tokens"),
+        )
         found |= dict(zip(members, counted, strict=True))
     return [found[index] for index in range(len(trials))]
-
-
-def evaluated_alike(config: TrialConfig) -> tuple[object, ...]:
-    """Equal for trials whose metrics are over the same tokens of the same model in the same precision."""
-    return config.model, config.data, config.eval, config.train.compute_dtype
 
 
 def model_and_rows_of(row: Row) -> tuple[FrozenModel, Rows]:

@@ -79,12 +79,15 @@ class SweepView:
     """Of the trials that are done, the last to end at the end."""
     active: bool = True
     """Whether a launch is at work on it."""
+    n_dominated: int = 0
+    """Stopped early, since others are better."""
     search_round: int = 0
     """The newest round of its search; 0 while there is only the grid."""
 
     @property
     def n_waiting(self) -> int:
-        return self.n_trials - self.n_done - self.n_failed - self.n_stopped - self.n_running
+        ended = self.n_done + self.n_failed + self.n_stopped + self.n_dominated
+        return self.n_trials - ended - self.n_running
 
 
 def look(
@@ -132,6 +135,7 @@ def look(
         n_done=counts[RowStatus.DONE],
         n_failed=counts[RowStatus.FAILED],
         n_stopped=counts[RowStatus.STOPPED],
+        n_dominated=counts[RowStatus.DOMINATED],
         n_running=len(progress),
         fraction=1.0 - sum(left.values()) / max(1.0, sum(sizes.values())),
         elapsed_s=elapsed_s,

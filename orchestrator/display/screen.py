@@ -199,7 +199,7 @@ def counts_text(view: SweepView) -> str:
     """How many trials are where."""
     counts = [
         (view.n_done, "done"), (view.n_running, "running"), (view.n_waiting, "waiting"), (view.n_failed, "failed"),
-        (view.n_stopped, "stopped"),
+        (view.n_stopped, "stopped"), (view.n_dominated, "dominated"),
     ]  # fmt: skip
     round_text = [f"search round {view.search_round}"] if view.search_round else []
     return ", ".join([*(f"{count} {word}" for count, word in counts if count or word == "done"), *round_text])

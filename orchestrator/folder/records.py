@@ -39,6 +39,10 @@ class RowStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     STOPPED = "stopped"
+    """Cut off; the next launch goes on with it."""
+    DOMINATED = "dominated"
+    """Stopped early on purpose, and for good: another trial was better in every objective (`frontier.stop_dominated`).
+    It has no SAE, and is on no frontier."""
 
 
 class PackState(StrEnum):
@@ -87,6 +91,35 @@ class Versions(Frozen):
     """Such as `cpu` or `NVIDIA H100 80GB HBM3`."""
 
 
+class Dominated(Frozen):
+    """Why a trial was stopped early: what it had come to, and who was better when it had come as far."""
+
+    step: NonNegativeInt
+    tokens: NonNegativeInt
+    metrics: dict[str, Number]
+    """By objective, at that step; not final ones."""
+    by: TrialId
+    by_name: str
+    by_tokens: NonNegativeInt
+    """At which the other had these metrics; no more than `tokens`."""
+    by_metrics: dict[str, Number]
+    margin: float
+    """By which share it was better in each, at least."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        pairs = [
+            f"{name} {_short(value)} against {_short(self.by_metrics.get(name))}"
+            for name, value in self.metrics.items()
+        ]
+        return f"dominated by {self.by_name} after {self.tokens:,} tokens: {', '.join(pairs)}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 class Row(Frozen):
     """`results/<trial_id>.json`: how one trial ended. Everything that a frontier shows comes from here."""
 
@@ -112,11 +145,17 @@ class Row(Frozen):
     finished_at: AwareDatetime
     sae_sha256: str | None = None
     """Of `sae.safetensors`."""
+    journal_sha256: str | None = None
+    """Of the trial's journal."""
+    dominated: Dominated | None = None
+    """Where it was stopped for that; it then has no final metrics."""
 
     @model_validator(mode="after")
-    def _done_has_facts(self) -> "Row":
+    def _says_what_it_has_to(self) -> "Row":
         if self.status is RowStatus.DONE and self.facts is None:
             raise ValueError("a done row needs facts")
+        if (self.status is RowStatus.DOMINATED) != (self.dominated is not None):
+            raise ValueError("a dominated row says by whom, and no other row does")
         return self
 
 
@@ -154,6 +193,14 @@ class SweepStatus(Frozen):
     n_failed: NonNegativeInt = 0
     n_stopped: NonNegativeInt = 0
     n_running: NonNegativeInt = 0
+    n_dominated: NonNegativeInt = 0
+    """Stopped early, since others are better."""
+    fraction: Number = None
+    """Of all tokens that all trials together train on: how much is done."""
+    eta_s: Number = None
+    """Seconds from `updated_at` until it is done, at the speed of then; None where that cannot be told."""
+    eta_high_s: Number = None
+    """The same, where the last packs end up alone."""
     packs: dict[PackId, PackState] = Field(default={})
     pid: int | None = None
     host: str | None = None
@@ -163,7 +210,8 @@ class SweepStatus(Frozen):
     @property
     def n_waiting(self) -> int:
         """Trials that neither ran nor run."""
-        return self.n_trials - self.n_done - self.n_failed - self.n_stopped - self.n_running
+        ended = self.n_done + self.n_failed + self.n_stopped + self.n_dominated
+        return self.n_trials - ended - self.n_running
 
 
 class Event(Frozen):
@@ -328,6 +376,8 @@ class CheckpointManifest(Frozen):
     """Points in each trial's journal when this was written: a journal that has fewer was damaged since."""
     failed: dict[TrialId, str] = Field(default={})
     """Trials that train no further, and why."""
+    dominated: dict[TrialId, Dominated] = Field(default={})
+    """Trials that were stopped early for it."""
     micro_batch_rows: PositiveInt | None = None
     path: Literal["auto", "dense", "sparse"] = "auto"
     """How the pack computes: it goes on as it began."""

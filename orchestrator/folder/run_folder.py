@@ -2,6 +2,7 @@
 
     runs/<sweep_id>/
       sweep.yaml  plan.json  launch.json    what was asked, and with which options (driver)
+      spare/                                the same once more, for when one of those is damaged (driver)
       runs.json                             which MLflow run is which trial (driver)
       status.json  events.jsonl             how it stands; what happened (driver)
       lease.json                            who runs it now (driver)
@@ -12,8 +13,10 @@
       results/<trial_id>.json               how the trial ended (worker)
       aside/<trial_id>.json                 how it ended before it was tried again (driver)
       saes/<trial_id>/sae.safetensors  config.json
+      elements/<trial_id>.json              what dictionary elements are strong on (worker)
       frontier.parquet  frontier.png  frontier.svg  snapshots/  manifest.json  ray/
       frontier_*.parquet  cache/            what follows from the frontier; lines of many rows, made anew if deleted
+      report.html  search/found.json        the sweep as one page; what a search found (driver, at the end)
 
 Each file has one writer at a time. Readers need no lock and may come at any moment of a run: a file that is not there
 yet is None or empty, a half-written last line is left out. What is broken raises `BadInput` with the file's name.
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
+from orchestrator.folder.elements import ShownElements
 from orchestrator.folder.files import (
     SEAL,
     append_lines,
@@ -54,6 +58,7 @@ from orchestrator.folder.records import (
     SavedPlan,
     SweepStatus,
 )
+from orchestrator.folder.spare import SPARE, read_either, spare_text, why_spare, write_text_twice, write_twice
 from trainer.config import TrialConfig
 from trainer.errors import BadInput
 from trainer.values import Frozen
@@ -80,6 +85,11 @@ class RunFolder:
     @property
     def frontier(self) -> Path:
         return self.path / "frontier.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The sweep as one HTML file."""
+        return self.path / "report.html"
 
     @property
     def snapshots(self) -> Path:
@@ -113,24 +123,57 @@ class RunFolder:
     # What was asked.
     def write_sweep(self, yaml: str) -> None:
         """The sweep file as resolved, overrides included."""
-        write_text(self.path / "sweep.yaml", yaml)
+        write_text_twice(self.path, "sweep.yaml", yaml)
 
     def sweep(self) -> str | None:
         path = self.path / "sweep.yaml"
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        try:
+            return path.read_text(encoding="utf-8") if path.exists() else None
+        except UnicodeDecodeError as damage:
+            raise BadInput(f"{path} is no text in UTF-8: {damage.reason} at byte {damage.start}") from damage
+
+    def mend_sweep(self) -> str | None:
+        """Put `sweep.yaml` back as it was last written, and say so; None where nothing had to be done.
+
+        What was there goes to `aside/`.
+        """
+        path, written = self.path / "sweep.yaml", spare_text(self.path, "sweep.yaml")
+        there = path.read_bytes() if path.exists() else None
+        if written is None or there == written.encode():
+            return None
+        if there is None:
+            write_text(path, written)
+            return f"{path} was gone; it is there again, as it was last launched"
+        aside = self._set_aside(path)
+        write_text(path, written)
+        return (
+            f"{path} was not what the last launch wrote: it was damaged, or changed by hand. It is again as it was; "
+            f"what was there is now {aside}. To change a sweep, launch a changed sweep file"
+        )
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a sweep was ever planned here."""
+        return any((self.path / folder / "plan.json").is_file() for folder in ("", SPARE))
 
     def write_plan(self, plan: SavedPlan) -> None:
-        _write(self.path / "plan.json", plan)
+        write_twice(self.path, "plan.json", plan)
 
     def plan(self) -> SavedPlan | None:
-        return _read(self.path / "plan.json", SavedPlan)
+        """From its spare copy where need be. Raises BadInput where neither can be read."""
+        return read_either(self.path, "plan.json", SavedPlan)
 
     def write_launch(self, launch: SavedLaunch) -> None:
-        _write(self.path / "launch.json", launch)
+        write_twice(self.path, "launch.json", launch)
 
     def launch(self) -> SavedLaunch | None:
         """How it was last launched; None for a folder of an earlier version."""
-        return _read(self.path / "launch.json", SavedLaunch)
+        return read_either(self.path, "launch.json", SavedLaunch)
+
+    def read_from_spares(self) -> list[str]:
+        """What is damaged or gone, and read from its spare copy until it is written again."""
+        found = (why_spare(self.path, "plan.json", SavedPlan), why_spare(self.path, "launch.json", SavedLaunch))
+        return [why for why in found if why is not None]
 
     @property
     def lease(self) -> Path:
@@ -150,7 +193,11 @@ class RunFolder:
         _write(self.path / "runs.json", runs)
 
     def mlflow_runs(self) -> MLflowRuns | None:
-        return _read(self.path / "runs.json", MLflowRuns)
+        """None also where they cannot be read: they are found again by their tags."""
+        try:
+            return _read(self.path / "runs.json", MLflowRuns)
+        except BadInput:
+            return None
 
     # How it stands.
     def write_status(self, status: SweepStatus) -> None:
@@ -203,6 +250,14 @@ class RunFolder:
         """The trial's curves so far, by step, training before evaluation; of points that came twice the first."""
         return _once(_read_lines(self._journal(trial_id), CurvePoint))
 
+    def journal_sha256(self, trial_id: str) -> str | None:
+        """Of the file of its curves; None while there is none."""
+        try:
+            with self._journal(trial_id).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+
     def mend_curve(self, trial_id: str) -> tuple[list[CurvePoint], int]:
         """The curve, and how many lines that could not be read were left out, of the file too."""
         path = self._journal(trial_id)
@@ -222,12 +277,18 @@ class RunFolder:
 
     def set_row_aside(self, trial_id: str) -> Path:
         """Move a result out of the way. Its trial has none then."""
-        path = self._result(trial_id)
+        return self._set_aside(self._result(trial_id))
+
+    def _set_aside(self, path: Path) -> Path:
         aside = self.path / "aside" / path.name
         with disk_problems_explained(aside):
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
         return aside
+
+    def ended(self) -> list[str]:
+        """The trials that have a row, by id."""
+        return sorted(path.stem for path in (self.path / "results").glob("*.json") if re.fullmatch(TRIAL_ID, path.stem))
 
     def rows(self) -> list[Row]:
         """The rows of all trials that ended so far, by trial id."""
@@ -250,15 +311,42 @@ class RunFolder:
         return hashlib.sha256(content).hexdigest()
 
     def read_sae(self, trial_id: str) -> "tuple[dict[str, Tensor], TrialConfig] | None":
-        """What `write_sae` wrote, on the CPU; None while it is not whole."""
+        """What `write_sae` wrote, on the CPU; None while it is not whole.
+
+        Raises BadInput where the weights are not those of the trial's row.
+        """
         from safetensors.torch import load
 
         config = _read(self.sae(trial_id) / "config.json", TrialConfig)
-        return None if config is None else (load((self.sae(trial_id) / "sae.safetensors").read_bytes()), config)
+        if config is None:
+            return None
+        path = self.sae(trial_id) / "sae.safetensors"
+        content, row = path.read_bytes(), self.row(trial_id)
+        if row is not None and row.sae_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise BadInput(
+                f"{path} is not what was written: it was damaged. To train the trial again, delete "
+                f"{self._result(trial_id)} and run: python -m orchestrator resume {self.path}"
+            )
+        return load(content), config
+
+    def write_elements(self, elements: ShownElements) -> None:
+        _write_compact(self._elements(elements.trial_id), elements)
+
+    def elements(self, trial_id: str) -> ShownElements | None:
+        """What single dictionary elements are strong on; None where that was not looked at."""
+        return _read(self._elements(trial_id), ShownElements)
 
     def clear_leftovers(self) -> None:
         """Files that writers were killed in the middle of. For whoever has the lease."""
-        for pattern in (".*.tmp", "results/.*.tmp", "journal/.*.tmp", "saes/*/.*.tmp", "packs/*/.*.tmp"):
+        for pattern in (
+            ".*.tmp",
+            "spare/.*.tmp",
+            "results/.*.tmp",
+            "journal/.*.tmp",
+            "elements/.*.tmp",
+            "saes/*/.*.tmp",
+            "packs/*/.*.tmp",
+        ):
             for path in self.path.glob(pattern):
                 with suppress(OSError):
                     path.unlink()
@@ -276,6 +364,9 @@ class RunFolder:
     def _journal(self, trial_id: str) -> Path:
         return self.path / "journal" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.jsonl"
 
+    def _elements(self, trial_id: str) -> Path:
+        return self.path / "elements" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.json"
+
     def _result(self, trial_id: str) -> Path:
         return self.path / "results" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.json"
 
@@ -289,6 +380,11 @@ def _checked(name: str, pattern: str, what: str) -> str:
 
 def _write(path: Path, record: Frozen) -> None:
     write_json(path, record.model_dump(mode="json"))
+
+
+def _write_compact(path: Path, record: Frozen) -> None:
+    """On one line: for what has many numbers, and is read by programs."""
+    write_text(path, record.model_dump_json() + "\n")
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:

@@ -33,7 +33,7 @@ SUMMARY_COLUMNS = (
     Column("objectives", pa.list_(pa.field("element", _text)), "Its metrics."),
     Column("n_trials", _whole, "Trials in frontier.parquet."),
     Column("n_missing", _whole, "Trials that failed, stopped or lack an objective, and are not in frontier.parquet."),
-    Column("n_seeds", _whole, "Different seeds among the trials."),
+    Column("n_seeds", _whole, "Different seeds among the trials; 0 of SAEs that others trained."),
     Column("n_front", _whole, "Trials that no other of the same loss dominates."),
     Column("n_joint_front", _whole, "Of those, trials that none of another loss or dictionary size dominates."),
     Column(
@@ -59,7 +59,7 @@ SUMMARY_COLUMNS = (
         "share_of_local",
         _number,
         "Second metric as a share of local's: mean over 20 evenly spaced values of the first, interpolated linearly "
-        "along each seed's frontier, mean over seeds.",
+        "along each seed's frontier, geometric mean over seeds.",
         nullable=True,
     ),
     Column("share_low", _number, "Its 95 % interval, from three seeds on.", nullable=True),
@@ -81,8 +81,8 @@ MATCHED_COLUMNS = (
         "nearest_trial_id", _text, "The trial nearest to the target, among those that none of their seed dominates."
     ),
     Column("nearest_run_name", _text, "Its name."),
-    Column("nearest_sparsity_coeff", _number, "Its coefficient."),
-    Column("nearest_seed", pa.int64(), "Its seed."),
+    Column("nearest_sparsity_coeff", _number, "Its coefficient.", nullable=True),
+    Column("nearest_seed", pa.int64(), "Its seed.", nullable=True),
     Column("nearest_at", _number, "Its value of the matched metric."),
     Column("nearest_offset", _number, "(nearest_at - target) / target."),
     Column("nearest_l0", _number, "Its L0.", "elements per token"),

@@ -21,6 +21,7 @@ from orchestrator.folder.files import parquet_bytes, write_bytes
 from orchestrator.folder.records import MLflowRuns, Snapshot, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.columns import FILES
+from orchestrator.fronts.external import External, external_lines, read_external
 from orchestrator.fronts.frontier import frontier_of_lines, left_out_of, missing_by_front
 from orchestrator.fronts.schema import (
     DEFAULT_OBJECTIVES,
@@ -43,6 +44,7 @@ class Exported(NamedTuple):
 
     path: Path
     n_rows: int
+    """Trials of the sweep."""
     left_out: dict[str, str]
     """By trial id, why a row is not in the table."""
     changed: bool
@@ -74,12 +76,12 @@ def export_frontier(
     lines = lines_of_trials(folder, trial_ids)
     fronts = fronts_of_lines(
         lines, sweep_id=sweep_id, objectives=objectives, reference=reference, targets=targets, max_gap=max_gap,
-        mlflow_runs=folder.mlflow_runs(),
+        mlflow_runs=folder.mlflow_runs(), external=read_external(folder),
     )  # fmt: skip
     written = write_fronts(folder, fronts, sweep_id=sweep_id, state=state, now=now, snapshot=snapshot)
     return Exported(
         folder.frontier,
-        fronts.table.num_rows,
+        fronts.own.num_rows,
         left_out_of(lines, objectives),
         written.changed,
         written.snapshot,
@@ -133,13 +135,25 @@ def fronts_of_lines(
     targets: Mapping[str, Sequence[float]] | None = None,
     max_gap: float = MAX_GAP,
     mlflow_runs: MLflowRuns | None = None,
+    external: External | None = None,
 ) -> Fronts:
-    """The frontiers of trials, in memory."""
+    """The frontiers of trials, in memory, and beside them SAEs that others trained."""
+    others = external_lines(external.rows) if external is not None else None
     table = frontier_of_lines(
-        lines, sweep_id=sweep_id, objectives=objectives, reference=reference, mlflow_runs=mlflow_runs
+        lines, sweep_id=sweep_id, objectives=objectives, reference=reference, mlflow_runs=mlflow_runs, external=others
     )
     missing = missing_by_front(lines, table)
-    return Fronts(table, tuple(objectives), dict(reference or {}), dict(targets or {}), max_gap, missing)
+    problems = [*external.problems, *_unplaced(external, objectives)] if external is not None else []
+    return Fronts(
+        table, tuple(objectives), dict(reference or {}), dict(targets or {}), max_gap, missing, tuple(problems)
+    )
+
+
+def _unplaced(external: External, objectives: Sequence[Objective]) -> list[str]:
+    """SAEs of others that are not in the table, with the reason."""
+    names = {row.sae_id: row.name for row in external.rows}
+    why = left_out_of(external_lines(external.rows), objectives)
+    return [f"{names[sae_id]}, an SAE of others, is not in the table: {reason}" for sae_id, reason in why.items()]
 
 
 def facts_of(fronts: Fronts, folder: RunFolder, *, sweep_id: str, state: SweepState) -> dict[str, object]:
@@ -151,6 +165,7 @@ def facts_of(fronts: Fronts, folder: RunFolder, *, sweep_id: str, state: SweepSt
         "sweep_file_sha256": hashlib.sha256((folder.sweep() or "").encode()).hexdigest(),
         "state": str(state),
         "rows": fronts.table.num_rows,
+        "rows_external": fronts.table.num_rows - fronts.own.num_rows,
         "rows_missing": sum(len(trial_ids) for trial_ids in fronts.missing.values()),
         "objectives": [_described(objective) for objective in fronts.objectives],
         "front_groups": list(FRONT_GROUP),

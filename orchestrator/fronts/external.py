@@ -1,7 +1,7 @@
-"""SAEs of others as measured beside a run's own: `external/<sae_id>.json`, and all of them as `external.parquet`.
+"""SAEs of others as measured beside a run's own: `external/<sae_id>.json` of the run folder, and as lines of the table.
 
-The table has the columns of `frontier.parquet` that do not depend on frontiers, with null where an SAE of somebody else
-has no answer (its loss is `external`), so that the two can be put under each other.
+In `frontier.parquet` they have the source and the loss `external`, and null where an SAE of somebody else has no
+answer. They are a series of their own: nothing that is said of the sweep's trials changes with them.
 """
 
 # pyright: reportUnknownParameterType=false
@@ -10,30 +10,22 @@ has no answer (its loss is `external`), so that the two can be put under each ot
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import AwareDatetime, Field, ValidationError
 
-from orchestrator.folder.files import write_json, write_parquet
-from orchestrator.folder.records import TRIAL_ID, Facts, Number, TrialId, Versions
+from orchestrator.folder.files import write_json
+from orchestrator.folder.records import TRIAL_ID, Facts, Number, RowStatus, TrialId, Versions
 from orchestrator.folder.run_folder import RunFolder
-from orchestrator.fronts.schema import (
-    METADATA_KEY,
-    METRIC_COLUMNS,
-    RUN_COLUMNS,
-    SCHEMA_VERSION,
-    SETTING_COLUMNS,
-    Column,
-)
+from orchestrator.fronts.schema import EXTERNAL, METRIC_COLUMNS, Column
+from orchestrator.fronts.trial_lines import as_lines
 from trainer.config import TrialConfig
-from trainer.errors import BadInput
 from trainer.values import Frozen
 
-LOSS = "external"
-"""In the column `loss`, and as `pack_id`."""
-FOLDER, TABLE = "external", "external.parquet"
+LOSS = EXTERNAL
+"""In the column `loss`."""
+FOLDER = "external"
 
 
 class ExternalRow(Frozen):
@@ -62,46 +54,48 @@ class ExternalRow(Frozen):
     loss: Annotated[str, Field(pattern=f"^{LOSS}$")] = LOSS
 
 
+class External(NamedTuple):
+    """Those of a run folder."""
+
+    rows: tuple[ExternalRow, ...]
+    problems: tuple[str, ...]
+    """Files that cannot be read, each as a sentence."""
+
+
 def write_external(folder: RunFolder, rows: Iterable[ExternalRow]) -> None:
-    """Add to those of the run folder, in place of earlier measurements of the same SAEs, and write the table anew."""
+    """Add to those of the run folder, in place of earlier measurements of the same SAEs."""
     for row in rows:
         write_json(folder.path / FOLDER / f"{row.sae_id}.json", row.model_dump(mode="json"))
-    write_parquet(folder.path / TABLE, external_table(read_external(folder), sweep_id=folder.path.name))
 
 
-def read_external(folder: RunFolder) -> list[ExternalRow]:
-    """All that were added to a run, by id. Raises BadInput for a broken file."""
-    paths = sorted((folder.path / FOLDER).glob("*.json"))
+def read_external(folder: RunFolder) -> External:
+    """All that were added to a run, by id. A broken file of somebody's SAE does not keep a sweep from its frontier."""
     rows: list[ExternalRow] = []
-    for path in paths:
-        if re.fullmatch(TRIAL_ID, path.stem):
-            try:
-                rows.append(ExternalRow.model_validate_json(path.read_bytes()))
-            except ValidationError as error:
-                problem = error.errors(include_url=False)[0]["msg"]
-                raise BadInput(f"{path} is no measured SAE ({problem}): delete it, and evaluate it again") from None
-    return rows
+    problems: list[str] = []
+    for path in sorted((folder.path / FOLDER).glob("*.json")):
+        if not re.fullmatch(TRIAL_ID, path.stem):
+            continue
+        try:
+            rows.append(ExternalRow.model_validate_json(path.read_bytes()))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            problems.append(f"{path} is no measured SAE ({problem}): delete it, and evaluate it again")
+        except OSError as error:
+            problems.append(f"{path} cannot be read ({error.strerror})")
+    return External(tuple(rows), tuple(problems))
 
 
-def external_table(rows: Sequence[ExternalRow], *, sweep_id: str) -> pa.Table:
-    """The rows under the columns of `frontier.parquet`, all of which may be null here."""
-    columns = [replace(column, nullable=True) for column in (*SETTING_COLUMNS, *METRIC_COLUMNS, *RUN_COLUMNS)]
-    lines = [external_line(row, sweep_id=sweep_id) for row in rows]
-    facts = {"schema_version": SCHEMA_VERSION, "generator": "sae-frontier", "sweep_id": sweep_id, "kind": LOSS}
-    return pa.table(
-        [pa.array([line.get(column.name) for line in lines], column.type) for column in columns],
-        schema=pa.schema([column.field for column in columns], metadata={METADATA_KEY: json.dumps(facts)}),
-    )
+def external_lines(rows: Sequence[ExternalRow]) -> pa.Table:
+    """The rows as lines beside `trial_lines.lines_of`; columns that they have no answer to are null."""
+    return as_lines([_line(row) for row in rows])
 
 
-def external_line(row: ExternalRow, *, sweep_id: str) -> dict[str, object]:
-    """One row by column; columns that it has no answer to are left out."""
+def _line(row: ExternalRow) -> dict[str, Any]:
     like, facts = row.like, row.facts
     described = {"source": row.source, "notes": row.notes, "saelens": row.saelens}
     return {
-        "sweep_id": sweep_id,
+        "status": str(RowStatus.DONE),
         "trial_id": row.sae_id,
-        "pack_id": LOSS,
         "run_name": row.name,
         "model": like.model.name,
         "dataset": like.data.dataset,
@@ -116,7 +110,6 @@ def external_line(row: ExternalRow, *, sweep_id: str) -> dict[str, object]:
         "n_eval_tokens": facts.n_eval_tokens,
         "alive_window_tokens": like.eval.alive_window_tokens,
         **_stored(row.metrics, METRIC_COLUMNS),
-        "started_at": row.measured_at,
         "finished_at": row.measured_at,
         "device": row.versions.device,
         "torch_version": row.versions.torch,

@@ -7,8 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.display.plain import plain
 from orchestrator.fronts.cautions import Caution
-from orchestrator.fronts.schema import Objective
+from orchestrator.fronts.notes import notes
+from orchestrator.fronts.others import of_source, standings
+from orchestrator.fronts.schema import EXTERNAL, Objective
+from orchestrator.fronts.sentences import too_few
 from orchestrator.fronts.series import BASELINE, Series, planes
 from orchestrator.fronts.share import Share
 from orchestrator.fronts.summary import Fronts, Volume, key_of
@@ -27,14 +31,30 @@ def print_fronts(fronts: Fronts, console: Console, *, trials: bool) -> None:
             for series in fronts.series:
                 console.print(_trials(series, objective))
                 console.print()
-    said = [match.statement for match in fronts.matches if match.statement]
-    if said:
-        console.print("Against local, on the same text and at the same layer", style="bold")
-    for match, text in ((match, match.statement) for match in fronts.matches if match.statement):
-        console.print(f"  {where(match.place['layer'])}: {text}", highlight=False, markup=False, soft_wrap=True)
-    if said:
+    if fronts.others:
+        console.print(_others(fronts))
+        console.print()
+    _print_statements(fronts, console)
+    for note in notes(fronts):
+        console.print(Text.assemble(("note     ", "yellow"), note), soft_wrap=True)
+    if notes(fronts):
         console.print()
     print_cautions(fronts.warnings, console)
+
+
+def _print_statements(fronts: Fronts, console: Console) -> None:
+    said = [match for match in fronts.matches if match.statement]
+    if not said:
+        return
+    console.print("Against local, on the same text and at the same layer", style="bold")
+    for match in said:
+        console.print(f"  {where(match.place['layer'])}: {match.brief}", highlight=False, markup=False, soft_wrap=True)
+    few = [match.against.n_seeds for match in said if match.against is not None and match.against.low is None]
+    if few:
+        which = "" if len(few) == len(said) else "Where no interval is shown: "
+        text = too_few(max(few))
+        console.print(f"  {which}{text if not which else text[0].lower() + text[1:]}", highlight=False, soft_wrap=True)
+    console.print()
 
 
 def print_cautions(cautions: Sequence[Caution], console: Console, *, most: int = MOST_CAUTIONS) -> None:
@@ -89,11 +109,29 @@ def _summary(fronts: Fronts, objective: Objective, title: str) -> Table:
     return table
 
 
+def _others(fronts: Fronts) -> Table:
+    """SAEs that others trained, each against the sweep's own trials at its hookpoint."""
+    planes_here = [" and ".join(name_of(name) for name in objective) for objective in fronts.objectives]
+    heads = ["SAE", "where", "L0", "CE increase", "alive", *(f"in {plane}" for plane in planes_here)]
+    table = _table("SAEs of others, on the same text", heads, n_text=2)
+    for column in table.columns[5:]:
+        column.justify = "left"
+    lines = of_source(fronts.table, EXTERNAL)
+    by_objective = [standings(lines, fronts.own, objective) for objective in fronts.objectives]
+    for row, line in enumerate(lines.select(["run_name", "layer", "d_sae", *_SHOWN]).to_pylist()):
+        values = [number(line[name], 4) for name in _SHOWN]
+        stands = [found[row].text for found in by_objective]
+        table.add_row(plain(line["run_name"]), where(line["layer"], d_sae=line["d_sae"]), *values, *stands)
+    return table
+
+
+_SHOWN = ("l0", "ce_loss_increase", "n_alive_elements")
+
+
 def volume_text(found: Volume | None) -> str:
     """Mean over seeds with its interval; a dash without a reference point."""
-    if found is None:
+    if found is None or (over := found.over_seeds) is None:
         return "-"
-    over = found.over_seeds
     ends = f" ({number(over.low)} to {number(over.high)})" if over.low is not None else ""
     return f"{number(over.mean)}{ends}"
 

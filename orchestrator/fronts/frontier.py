@@ -17,9 +17,11 @@ from orchestrator.fronts.grouped import grouped
 from orchestrator.fronts.pareto import NOBODY, dominators, hypervolume, hypervolume_contributions, pareto_mask
 from orchestrator.fronts.schema import (
     DEFAULT_OBJECTIVES,
+    EXTERNAL,
     FRONT_GROUP,
     JOINT_FRONT_GROUP,
     METRIC_COLUMNS,
+    OWN,
     SORTED_BY,
     Column,
     Objective,
@@ -50,14 +52,16 @@ def frontier_of_lines(
     objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
     reference: Mapping[str, float] | None = None,
     mlflow_runs: MLflowRuns | None = None,
+    external: pa.Table | None = None,
 ) -> pa.Table:
     """The table of `schema.columns(objectives)`, sorted by `SORTED_BY`.
 
     `reference`: worst value of interest by column, of which hypervolume is measured; without one of each of an
-    objective's metrics, that objective has none. Raises `BadInput` for an objective or a reference that makes no sense.
+    objective's metrics, that objective has none. `external`: lines of SAEs that others trained; they change nothing in
+    the lines of the sweep's own. Raises `BadInput` for an objective or a reference that makes no sense.
     """
     check_objectives(objectives, reference or {})
-    table = _fit(lines, objectives)
+    table = pa.concat_tables([_of(OWN, _fit(lines, objectives)), *_others(external, objectives)])
     table = table.sort_by([(name, "ascending") for name in SORTED_BY])
     found = {name: table[name] for name in table.column_names} | _of_the_sweep(table, sweep_id, mlflow_runs)
     for objective in objectives:
@@ -118,6 +122,14 @@ def _fit(lines: pa.Table, objectives: Sequence[Objective]) -> pa.Table:
     return done.filter(pa.array(_has_all(done, _needed(objectives))))
 
 
+def _of(source: str, lines: pa.Table) -> pa.Table:
+    return lines.append_column("source", pa.repeat(source, len(lines)))
+
+
+def _others(external: pa.Table | None, objectives: Sequence[Objective]) -> list[pa.Table]:
+    return [] if external is None else [_of(EXTERNAL, _fit(external, objectives))]
+
+
 def _of_the_sweep(table: pa.Table, sweep_id: str, runs: MLflowRuns | None) -> dict[str, pa.Array]:
     n, text = len(table), pa.string()
     found = {name: pa.nulls(n, text) for name in ("mlflow_experiment_id", "mlflow_run_id")}
@@ -145,8 +157,12 @@ def _fronts(table: pa.Table, objective: Objective, reference: Mapping[str, float
         by[group] = np.where(local == NOBODY, NOBODY, group[local])
         if measured:
             shares[group] = _hypervolume_shares(costs[group], objective, reference)
+    own = np.asarray(table["source"].to_numpy() == OWN, dtype=bool)
     for group in grouped(table, JOINT_FRONT_GROUP):
         on_joint[group] = pareto_mask(costs[group])
+        ours = group[own[group]]
+        if len(ours) < len(group):
+            on_joint[ours] = pareto_mask(costs[ours])
     return {
         f"on_front_{name}": pa.array(on_front),
         f"on_joint_front_{name}": pa.array(on_joint),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.folder.records import SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.export import fronts_of_lines, lines_of_trials
+from orchestrator.fronts.external import read_external
 from orchestrator.fronts.schema import objective_columns
 from orchestrator.fronts.summary import Fronts
 from orchestrator.sweep.objectives import check_objectives
@@ -42,8 +43,9 @@ def fronts_of_run(
         targets={**wanted.match, **(targets or {})},
         max_gap=wanted.max_gap,
         mlflow_runs=folder.mlflow_runs(),
+        external=read_external(folder),
     )
-    if fronts.table.num_rows == 0:
+    if fronts.own.num_rows == 0:
         raise BadInput(
             f"no trial of {folder.path} is done: expected at least one finished trial; see how it stands with "
             f"python -m orchestrator status {folder.path}"

@@ -14,8 +14,8 @@ import numpy as np
 from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Verdict, difference, estimate
 from orchestrator.fronts.costs import is_log, sign
-from orchestrator.fronts.schema import Objective, objective_columns
-from orchestrator.fronts.sentences import sentence
+from orchestrator.fronts.schema import EXTERNAL, Objective, objective_columns
+from orchestrator.fronts.sentences import brief, sentence
 from orchestrator.fronts.series import BASELINE, Place, Series
 
 Targets = Mapping[str, Sequence[float]]
@@ -28,8 +28,9 @@ class Nearest:
 
     trial_id: str
     run_name: str
-    sparsity_coeff: float
-    seed: int
+    sparsity_coeff: float | None
+    seed: int | None
+    """Both None of an SAE that others trained."""
     at: float
     """Its value of the matched metric."""
     offset: float
@@ -73,6 +74,11 @@ class Match:
         return self.loss == BASELINE
 
     @property
+    def name(self) -> str:
+        """Of the loss; of an SAE that others trained with its own."""
+        return f"{self.loss}: {self.nearest.run_name}" if self.loss == EXTERNAL else self.loss
+
+    @property
     def verdict(self) -> Verdict | None:
         return self.against.verdict if self.against else None
 
@@ -83,6 +89,14 @@ class Match:
             return ""
         return sentence(self.against, loss=self.loss, matched=self.matched, target=self.target, reads=self.reads,
                         value=self.value, ratio=self.ratio)  # fmt: skip
+
+    @property
+    def brief(self) -> str:
+        """The same where it is said elsewhere that there are too few seeds."""
+        if self.against is None or self.value is None or self.against.low is not None:
+            return self.statement
+        return brief(self.against, loss=self.loss, matched=self.matched, target=self.target, reads=self.reads,
+                     value=self.value, ratio=self.ratio)  # fmt: skip
 
 
 def matches(place: Place, pairs: Sequence[Objective], targets: Targets | None = None) -> list[Match]:
@@ -124,7 +138,10 @@ def _at(
 ) -> Iterator[Match]:
     reads = other_of(plane, matched)
     values = {loss: by_seed(one, plane, matched, target) for loss, one in series.items()}
-    nearest = {loss: _nearest(one, plane, matched, target) for loss, one in series.items()}
+    nearest = {
+        loss: nearest_of([seed.front(plane) for seed in one.by_seed.values()], plane, matched, target)
+        for loss, one in series.items()
+    }
     baseline = nearest.get(BASELINE)
     local_value = mean_of(values.get(BASELINE, {}), reads)[0]
     for loss in series:
@@ -137,12 +154,12 @@ def _at(
             asked=asked,
             reads=reads,
             nearest=nearest[loss],
-            nearest_ratio=_ratio(nearest[loss].value, baseline.value if baseline else None),
+            nearest_ratio=ratio_of(nearest[loss].value, baseline.value if baseline else None),
             value=value,
             low=low,
             high=high,
             n_seeds=len(values[loss]),
-            ratio=_ratio(value, local_value),
+            ratio=ratio_of(value, local_value),
             against=None if loss == BASELINE else compared(values[loss], values.get(BASELINE, {}), reads),
         )
 
@@ -171,11 +188,10 @@ def mean_of(values: Mapping[int, float], reads: str) -> tuple[float | None, floa
     return low_mid_high[0], low_mid_high[1], low_mid_high[2]
 
 
-def _nearest(series: Series, plane: Objective, matched: str, target: float) -> Nearest:
+def nearest_of(fronts: Sequence[Series], plane: Objective, matched: str, target: float) -> Nearest:
     """By ratio of counts, else by difference; of equally near ones the better in the other metric, then the first."""
     reads = other_of(plane, matched)
     turn = sign(objective_columns()[reads])
-    fronts = [one.front(plane) for one in series.by_seed.values()]
     candidates = [(front, place) for front in fronts for place in range(len(front))]
 
     def distance(candidate: tuple[Series, int]) -> tuple[float, float]:
@@ -189,8 +205,8 @@ def _nearest(series: Series, plane: Objective, matched: str, target: float) -> N
     return Nearest(
         trial_id=str(front["trial_id"][place]),
         run_name=str(front["run_name"][place]),
-        sparsity_coeff=float(front["sparsity_coeff"][place]),
-        seed=int(front["seed"][place]),
+        sparsity_coeff=front.table["sparsity_coeff"][place].as_py(),
+        seed=front.table["seed"][place].as_py(),
         at=at,
         offset=(at - target) / abs(target) if target else at,
         value=float(front[reads][place]),
@@ -200,5 +216,6 @@ def _nearest(series: Series, plane: Objective, matched: str, target: float) -> N
     )
 
 
-def _ratio(ours: float | None, theirs: float | None) -> float | None:
+def ratio_of(ours: float | None, theirs: float | None) -> float | None:
+    """None where there is none."""
     return ours / theirs if ours is not None and theirs else None

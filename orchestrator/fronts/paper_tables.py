@@ -107,12 +107,12 @@ def _matched_rows(matches: Sequence[Match], reads: Sequence[str]) -> Iterator[tu
         by_loss: dict[str, dict[str, Match]] = {}
         for match in group:
             by_loss.setdefault(match.loss, {})[match.reads] = match
-        for place, (loss, by_read) in enumerate(by_loss.items()):
+        for place, by_read in enumerate(by_loss.values()):
             first = next(iter(by_read.values()))
             yield (
                 "" if place else _where(first.place),
                 "" if place else number(target),
-                loss,
+                first.name,
                 *(_shown(first, column) for column, _ in _SHOWN),
                 *(cell for read in reads for cell in _interpolated(by_read.get(read))),
             )

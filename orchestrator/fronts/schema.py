@@ -2,7 +2,8 @@
 
 Names are snake_case with the unit where a bare number misleads. Trials are told apart by plain strings, no dictionaries
 or partitions, so that pandas, Polars and DuckDB see the same table. A new nullable column is a minor step of
-`SCHEMA_VERSION`; a rename, a removal, another unit or meaning is a major one, and readers refuse it.
+`SCHEMA_VERSION`, as are new rows that a new column tells apart; a rename, a removal, another unit or meaning is a major
+one, and readers refuse it.
 """
 
 # pyright: reportUnknownParameterType=false
@@ -14,7 +15,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 METADATA_KEY = b"sae_frontier"
 
 _text = pa.string()
@@ -98,10 +99,25 @@ JOINT_FRONT_GROUP = ("model", "model_hash", "eval_hash", "hookpoint")
 """The same over all losses and dictionary sizes."""
 SORTED_BY = ("layer", "loss", "sparsity_coeff", "seed", "trial_id")
 
+OWN, EXTERNAL = "own", "external"
+"""In the column `source`; the second also in the column `loss`."""
+
 SETTING_COLUMNS = (
     Column("sweep_id", _text, "Name of the run folder. With trial_id the key of the row."),
-    Column("trial_id", _text, "Hash of the trial's config. Its SAE is saes/<trial_id>/ of the run folder."),
-    Column("pack_id", _text, "Pack it was trained in. Has no influence on the numbers."),
+    Column(
+        "source",
+        _text,
+        "own: a trial of the sweep. external: an SAE that others trained, measured on the same text; what is not known "
+        "of its training is null. Missing in files before 1.2, where all are own.",
+        nullable=True,
+    ),
+    Column(
+        "trial_id",
+        _text,
+        "Hash of the trial's config. Its SAE is saes/<trial_id>/ of the run folder. Of an external SAE a hash of its "
+        "weights; its file is external/<trial_id>.json.",
+    ),
+    Column("pack_id", _text, "Pack it was trained in. Has no influence on the numbers.", nullable=True),
     Column("run_name", _text, "Name for people and of the MLflow run, such as L3-e2e-c0.5-s0."),
     Column("mlflow_experiment_id", _text, "For the link to its MLflow run.", nullable=True),
     Column("mlflow_run_id", _text, "For the link to its MLflow run.", nullable=True),
@@ -109,20 +125,20 @@ SETTING_COLUMNS = (
     Column("dataset", _text, "The text: builtin, a hub id, a folder or a file."),
     Column("hookpoint", _text, "Where the SAE sits, such as blocks.6.hook_resid_pre."),
     Column("layer", pa.int16(), "Block whose input the SAE replaces."),
-    Column("loss", _text, "Kind of loss: local, e2e, e2e_downstream or mixed."),
-    Column("sparsity_coeff", _number, "Weight of the sparsity term, as configured."),
-    Column("sparsity_p", _number, "Which norm of the latents is penalised."),
-    Column("kl_coeff", _number, "Weight of the KL term; 0 where the loss has none."),
-    Column("downstream_coeff", _number, "Weight of the downstream MSE; 0 where the loss has none."),
-    Column("local_coeff", _number, "Weight of the MSE at the SAE itself; 0 where the loss has none."),
+    Column("loss", _text, "Kind of loss: local, e2e, e2e_downstream or mixed; external of an SAE that others trained."),
+    Column("sparsity_coeff", _number, "Weight of the sparsity term, as configured.", nullable=True),
+    Column("sparsity_p", _number, "Which norm of the latents is penalised.", nullable=True),
+    Column("kl_coeff", _number, "Weight of the KL term; 0 where the loss has none.", nullable=True),
+    Column("downstream_coeff", _number, "Weight of the downstream MSE; 0 where the loss has none.", nullable=True),
+    Column("local_coeff", _number, "Weight of the MSE at the SAE itself; 0 where the loss has none.", nullable=True),
     Column("activation", _text, "Activation function of the SAE."),
     Column("d_model", pa.int32(), "Width of the residual stream."),
     Column("d_sae", pa.int32(), "Dictionary elements.", "elements"),
     Column("ratio", _number, "d_sae / d_model, as configured."),
-    Column("seed", pa.int64(), "Seed of the SAE's initialisation."),
-    Column("lr", _number, "Highest learning rate of the schedule."),
+    Column("seed", pa.int64(), "Seed of the SAE's initialisation.", nullable=True),
+    Column("lr", _number, "Highest learning rate of the schedule.", nullable=True),
     Column("context", pa.int32(), "Length of a row.", "tokens"),
-    Column("n_train_tokens", pa.int64(), "Trained on, in whole steps.", "tokens"),
+    Column("n_train_tokens", pa.int64(), "Trained on, in whole steps.", "tokens", nullable=True),
     Column("n_eval_tokens", pa.int64(), "Held-out tokens that the metrics are over.", "tokens"),
     Column("alive_window_tokens", pa.int64(), "Window of n_alive_elements.", "tokens"),
 )
@@ -188,7 +204,7 @@ METRIC_COLUMNS = (
 )
 
 RUN_COLUMNS = (
-    Column("started_at", _time, "When training started."),
+    Column("started_at", _time, "When training started.", nullable=True),
     Column("finished_at", _time, "When its row was written."),
     Column("train_wall_s", _number, "Training of its whole pack.", "seconds", nullable=True),
     Column("device_s", _number, "Its share of the pack's device time.", "seconds", True, "lower", "log"),
@@ -224,7 +240,8 @@ def front_columns(objective: Objective) -> tuple[Column, ...]:
         Column(
             f"on_joint_front_{name}",
             pa.bool_(),
-            f"Not dominated in {plane} within ({', '.join(JOINT_FRONT_GROUP)}).",
+            f"Not dominated in {plane} within ({', '.join(JOINT_FRONT_GROUP)}): an own trial by none of its sweep, an "
+            "external SAE by none at all.",
         ),
         Column(f"dominated_by_{name}", _text, f"A trial of its group that dominates it in {plane}.", nullable=True),
         Column(

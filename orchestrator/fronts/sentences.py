@@ -34,6 +34,22 @@ def sentence(
     return f"{loss} {_VERBS[found.verdict]} {baseline} {at} by {size}{share} ({interval}, {seeds}{_p(found)})"
 
 
+def brief(
+    found: Difference, *, loss: str, matched: str, target: float, reads: str, value: float, ratio: float | None,
+    baseline: str = "local",
+) -> str:  # fmt: skip
+    """Of seeds too few to say how sure it is: `e2e differs from local at L0 50 by 0.1 in CE increase, 0.3 or 0.75 of
+    local's`. Why it stops there is said once for all."""
+    share = f": {number(value)}" + (f", {ratio:.2f} of {baseline}'s" if ratio is not None else "")
+    return f"{loss} differs from {baseline} at {name_of(matched)} {number(target)} by {amount(found, reads)}{share}"
+
+
+def too_few(n_seeds: int) -> str:
+    """What to say once in place of intervals and verdicts."""
+    here = f"{n_seeds} seed{'s' if n_seeds > 1 else ''} at most" if n_seeds else "no seed"
+    return f"How sure differences are cannot be told: that takes {FEWEST_SEEDS} seeds, and here they share {here}."
+
+
 def amount(found: Difference, reads: str) -> str:
     """How much: a factor of counts, else a difference."""
     if is_log(reads):

@@ -25,7 +25,10 @@ _ALSO = ("trial_id", "run_name", "sparsity_coeff", "seed", "ce_loss_increase_std
 
 @dataclass(frozen=True)
 class Series:
-    """Trials of one model, text, hookpoint, loss and dictionary size; coefficients and seeds vary. Never empty."""
+    """Trials of one model, text, hookpoint, loss and dictionary size; coefficients and seeds vary. Never empty.
+
+    SAEs that others trained are one as well, without coefficients and seeds.
+    """
 
     table: pa.Table
     _arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
@@ -54,7 +57,8 @@ class Series:
 
     @cached_property
     def seeds(self) -> list[int]:
-        return sorted(set(self["seed"].tolist()))
+        """None at all of SAEs that others trained."""
+        return sorted(self.table["seed"].drop_null().unique().to_pylist())
 
     @cached_property
     def by_seed(self) -> "dict[int, Series]":

@@ -2,7 +2,8 @@
 
 The definition behind the paper's "45 %" (section 3.1): the mean of CE_loss(x) / CE_local(x) over 20 evenly spaced x,
 each frontier interpolated linearly in x. The paper takes L0 from 50 to 300 at layer 6; without a range we take what the
-frontiers of all losses cover. Nothing is taken by its logarithm here.
+frontiers of all losses cover. No metric is taken by its logarithm here; shares of several seeds are, so that their mean
+is geometric and no interval reaches below 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,9 +63,13 @@ def _share(
         )
     if not np.isfinite(ratios).all():
         return None
-    found = estimate(ratios)
+    is_ratio = bool((ratios > 0).all())  # else a CE loss increase is below 0, and a logarithm says nothing
+    found = estimate(np.log(ratios) if is_ratio else ratios)
+    ends = (found.mean, found.low, found.high)
     n_seeds = 0 if None in ours else len(ours)
-    return Share(loss, found.mean, found.low, found.high, float(points[0]), float(points[-1]), n_seeds)
+    mean, low, high = (None if end is None else float(np.exp(end)) if is_ratio else end for end in ends)
+    assert mean is not None
+    return Share(loss, mean, low, high, float(points[0]), float(points[-1]), n_seeds)
 
 
 def _shared_seeds(series: Mapping[str, Series]) -> list[int]:

@@ -16,8 +16,9 @@ from orchestrator.fronts.certainty import Estimate, estimate
 from orchestrator.fronts.columns import MATCHED_COLUMNS, SUMMARY_COLUMNS, SURFACE_COLUMNS, table_of
 from orchestrator.fronts.costs import box, costs_of, reference_of, scaled
 from orchestrator.fronts.matched import Match, matches
+from orchestrator.fronts.others import matches_of_others, of_source
 from orchestrator.fronts.pareto import hypervolume
-from orchestrator.fronts.schema import FRONT_GROUP, MAX_GAP, Objective
+from orchestrator.fronts.schema import EXTERNAL, FRONT_GROUP, MAX_GAP, OWN, Objective
 from orchestrator.fronts.series import PLACE_KEYS, Place, Series, all_series, places, planes
 from orchestrator.fronts.share import Share, shares
 
@@ -32,12 +33,16 @@ class Volume:
     """Of all seeds together."""
     median: float | None
     """Of what half of the seeds attain; None for four objectives."""
-    over_seeds: Estimate
+    over_seeds: Estimate | None
+    """None where seeds are not known."""
 
 
 @dataclass(frozen=True)
 class Fronts:
-    """A sweep's frontiers, with their certainty. `table` is that of `orchestrator.fronts.frontier`."""
+    """A sweep's frontiers, with their certainty. `table` is that of `orchestrator.fronts.frontier`.
+
+    Series, places, shares and warnings are of the sweep's own trials; SAEs of others are in `others`.
+    """
 
     table: pa.Table
     objectives: tuple[Objective, ...]
@@ -46,10 +51,22 @@ class Fronts:
     max_gap: float = MAX_GAP
     missing: Mapping[Key, Sequence[str]] = field(default_factory=dict)
     """Trials that are not in the table, by `FRONT_GROUP`."""
+    problems: Sequence[str] = ()
+    """SAEs of others that are not in the table, each as a sentence."""
+
+    @cached_property
+    def own(self) -> pa.Table:
+        """The sweep's own trials of the table."""
+        return of_source(self.table, OWN)
+
+    @cached_property
+    def others(self) -> list[Series]:
+        """SAEs that others trained, by hookpoint and dictionary size."""
+        return all_series(of_source(self.table, EXTERNAL))
 
     @cached_property
     def series(self) -> list[Series]:
-        return all_series(self.table)
+        return all_series(self.own)
 
     @cached_property
     def places(self) -> list[Place]:
@@ -57,8 +74,9 @@ class Fronts:
 
     @cached_property
     def matches(self) -> list[Match]:
-        """By place, matched metric, target, metric that is read, and loss."""
-        return [match for place in self.places for match in matches(place, planes(self.objectives), self.targets)]
+        """By place, matched metric, target, metric that is read, and loss; SAEs of others last of their place."""
+        own = [match for place in self.places for match in matches(place, planes(self.objectives), self.targets)]
+        return matches_of_others(own, self.others) if self.others else own
 
     @cached_property
     def shares(self) -> dict[tuple[Key, Objective], dict[str, Share]]:
@@ -125,12 +143,13 @@ class Fronts:
                  for kind in ("front", "joint_front")}  # fmt: skip
         by_id = dict(zip(self.table["trial_id"].to_pylist(), range(len(self.table)), strict=True))
         on = {name: column.to_numpy() for name, column in flags.items()}
-        for series, cautions in zip(self.series, self._warnings, strict=True):
+        every = [*zip(self.series, self._warnings, strict=True), *((series, []) for series in self.others)]
+        for series, cautions in every:
             rows = np.array([by_id[trial_id] for trial_id in series["trial_id"]])
             n_missing = len(self.missing.get(tuple(series.keys[name] for name in FRONT_GROUP), ()))
             for objective in self.objectives:
                 on_front = on[f"on_front_{objective.label}"][rows]
-                gap = widest_gap(series, objective)
+                gap = widest_gap(series, objective) if series.seeds else None
                 yield {
                     **series.keys,
                     "front": objective.label,
@@ -158,6 +177,8 @@ def volume(series: Series, objective: Objective, reference: Mapping[str, float])
     def of(points: np.ndarray) -> float:
         return hypervolume(scaled(points, objective), reference=worst) / whole
 
+    if not series.seeds:
+        return Volume(of(costs), None, None)
     seeds = series["seed"]
     each = np.array([of(costs[seeds == seed]) for seed in series.seeds])
     median = None if len(objective) > MOST_OBJECTIVES_HERE else of(attainment(costs, seeds, (0.5,))[0.5])

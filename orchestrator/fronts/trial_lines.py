@@ -10,7 +10,7 @@ file: only rows that are new or changed are read again. The file may be deleted 
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ FIFTH = 0.2
 FEWEST_POINTS = 4
 """Of the training loss in a fifth of the steps; with fewer nothing is said."""
 
-OF_THE_SWEEP = ("sweep_id", "mlflow_experiment_id", "mlflow_run_id")
+OF_THE_SWEEP = ("sweep_id", "source", "mlflow_experiment_id", "mlflow_run_id")
 """Columns of the table that no row knows."""
 LINE_COLUMNS: tuple[Column, ...] = tuple(
     column for column in (*SETTING_COLUMNS, *METRIC_COLUMNS, *RUN_COLUMNS) if column.name not in OF_THE_SWEEP
@@ -48,7 +48,11 @@ Curve = Callable[[str], Sequence[CurvePoint]]
 
 def lines_of(rows: Iterable[Row], curve: Curve = lambda _: ()) -> pa.Table:
     """A line per row, in their order; what a row does not know is null."""
-    lines = [_line(row, curve) for row in rows]
+    return as_lines([_line(row, curve) for row in rows])
+
+
+def as_lines(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Values by column as lines; what one does not have is null."""
     return pa.table([pa.array([line.get(field.name) for line in lines], field.type) for field in _SCHEMA], _SCHEMA)
 
 

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Estimate, difference, estimate
-from orchestrator.fronts.costs import is_log, sign
+from orchestrator.fronts.costs import box, costs_of, is_log, reference_of, scaled, sign
 from orchestrator.fronts.matched import Targets, by_seed, compared, mean_of, middle
-from orchestrator.fronts.schema import Objective, objective_columns
+from orchestrator.fronts.notes import no_volume
+from orchestrator.fronts.others import Standing, of_source, standings
+from orchestrator.fronts.schema import EXTERNAL, Objective, objective_columns
 from orchestrator.fronts.sentences import sentence
 from orchestrator.fronts.series import Series, planes
 from orchestrator.fronts.summary import Fronts, volumes_by_seed
-from orchestrator.fronts.words import where
+from orchestrator.fronts.words import name_of, number, where
 from trainer.errors import BadInput
 
 
@@ -31,6 +34,8 @@ class Volumes:
     second: Estimate
     loss_of_volume: Difference | None
     """The first less the second: below 0 where the second has more, and its verdict `better`."""
+    reference_is_theirs: bool
+    """Else it and the best values, between which volumes are measured, are those of the two sweeps."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,17 @@ class Reading:
     second: float | None
     ratio: float | None
     statement: str
-    """Of A and B, the first and the second."""
+    """Of A and B, the first and the second; empty where fewer than three seeds say nothing of how sure it is."""
+    n_seeds: int
+    """Which both have there, or the smaller number of two that share none."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """An SAE that others trained and that one of the sweeps has measured, against the trials of both."""
+
+    first: Standing
+    second: Standing
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,11 @@ class Versus:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     """Frontiers that the other sweep does not have."""
+    n_shared: int
+    """Trials that are in both."""
+    guests: tuple[Guest, ...]
+    notes: tuple[str, ...]
+    """What was asked for and cannot be told."""
 
 
 def versus(
@@ -82,24 +102,75 @@ def versus(
     both = [(label, ours[label], theirs[label]) for label in ours if label in theirs]
     if not both:
         raise BadInput(f"{names[0]} and {names[1]} share no layer, loss and dictionary size: nothing can be compared")
+    given = {**first.reference, **reference}
+    readings = [reading for label, *pair in both for reading in _readings(label, pair, planes(objectives), targets)]
     return Versus(
         worst,
         is_theirs,
-        tuple(_volumes(label, pair, one, worst) for label, *pair in both for one in objectives),
-        tuple(reading for label, *pair in both for reading in _readings(label, pair, planes(objectives), targets)),
+        tuple(
+            _volumes(label, pair, one, worst, _between(one, worst, given, (first, second)))
+            for label, *pair in both
+            for one in objectives
+        ),
+        tuple(reading for reading in readings if reading.first is not None or reading.second is not None),
         tuple(label for label in ours if label not in theirs),
         tuple(label for label in theirs if label not in ours),
+        len(set(first.own["trial_id"].to_pylist()) & set(second.own["trial_id"].to_pylist())),
+        tuple(_guests(first, second, objectives)),
+        (*no_volume(objectives, given), *_unreached(readings, targets)),
     )
 
 
-def _volumes(label: str, pair: Sequence[Series], objective: Objective, reference: Mapping[str, float]) -> Volumes:
-    first, second = (volumes_by_seed(series, objective, reference) for series in pair)
+def _unreached(readings: Sequence[Reading], targets: Targets) -> Iterator[str]:
+    """By target that was asked for, the frontiers that neither sweep has there."""
+    for matched, values in targets.items():
+        for target in values:
+            here = [reading for reading in readings if (reading.matched, reading.target) == (matched, target)]
+            reached = {reading.where for reading in here if reading.first is not None or reading.second is not None}
+            every = {reading.where for reading in here}
+            if here and reached != every:
+                which = "no frontier of either sweep" if not reached else "in neither sweep the frontier of "
+                names = "; ".join(sorted(every - reached)) if reached else ""
+                yield f"{which}{names} reaches {name_of(matched)} {number(target)}: nothing is shown there"
+
+
+def _guests(first: Fronts, second: Fronts, objectives: Sequence[Objective]) -> Iterator[Guest]:
+    """Each once, in the order of the first sweep's."""
+    tables = [of_source(fronts.table, EXTERNAL) for fronts in (first, second)]
+    known = set(tables[0]["trial_id"].to_pylist())
+    fresh = [row for row, trial_id in enumerate(tables[1]["trial_id"].to_pylist()) if trial_id not in known]
+    for table in (tables[0], tables[1].take(pa.array(fresh, pa.int64()))):
+        for objective in objectives:
+            ours, theirs = (standings(table, fronts.own, objective) for fronts in (first, second))
+            yield from (Guest(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def _between(
+    objective: Objective, worst: Mapping[str, float], given: Mapping[str, float], both: Sequence[Fronts]
+) -> float | None:
+    """What a share of the usual box is multiplied with to be one of the box between the best and the worst values of
+    both sweeps. None where the reference point was given: then the usual box is what was asked for."""
+    if all(name in given for name in objective):
+        return None
+    points = [scaled(costs_of({name: series[name] for name in objective}, objective), objective)
+              for fronts in both for series in fronts.series]  # fmt: skip
+    size = float(np.prod(reference_of(objective, worst) - np.nanmin(np.concatenate(points), axis=0)))
+    return box(objective, worst) / size if size > 0 else None
+
+
+def _volumes(
+    label: str, pair: Sequence[Series], objective: Objective, reference: Mapping[str, float], times: float | None
+) -> Volumes:
+    first, second = (
+        {seed: value * (times or 1.0) for seed, value in volumes_by_seed(series, objective, reference).items()}
+        for series in pair
+    )
     ends = [estimate(np.array(list(values.values()))) for values in (first, second)]
     # The test is about costs: less of minus the volume is more of it.
     turned = difference(
         {seed: -value for seed, value in second.items()}, {seed: -value for seed, value in first.items()}
     )
-    return Volumes(label, pair[0].loss, objective, ends[0], ends[1], turned)
+    return Volumes(label, pair[0].loss, objective, ends[0], ends[1], turned, times is None)
 
 
 def _readings(label: str, pair: Sequence[Series], pairs: Sequence[Objective], targets: Targets) -> Iterator[Reading]:
@@ -126,11 +197,12 @@ def _reading(label: str, pair: Sequence[Series], plane: Objective, matched: str,
     ratio = second / first if first and second is not None else None
     against = compared(values[1], values[0], reads)
     said = ""
-    if against is not None and second is not None:
+    if against is not None and second is not None and against.low is not None:
         said = sentence(
             against, loss="B", baseline="A", matched=matched, target=target, reads=reads, value=second, ratio=ratio
         )
-    return Reading(label, pair[0].loss, matched, target, reads, first, second, ratio, said)
+    n_seeds = against.n_seeds if against is not None else 0
+    return Reading(label, pair[0].loss, matched, target, reads, first, second, ratio, said, n_seeds)
 
 
 def _same_ground(first: Fronts, second: Fronts, names: tuple[str, str]) -> None:
@@ -139,7 +211,7 @@ def _same_ground(first: Fronts, second: Fronts, names: tuple[str, str]) -> None:
         ("eval_hash", "on other held-out rows", "Give both sweeps the same data section and evaluate them anew."),
     )
     for column, what, fix in told:
-        ours, theirs = (set(fronts.table[column].to_pylist()) for fronts in (first, second))
+        ours, theirs = (set(fronts.own[column].to_pylist()) for fronts in (first, second))
         if ours != theirs:
             hashes = [", ".join(sorted(found_hash[:8] for found_hash in found)) for found in (ours, theirs)]
             raise BadInput(

@@ -22,6 +22,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
+def signed(value: float) -> str:
+    """Three significant digits and the sign; 0 has none."""
+    return f"{value:+.3g}" if abs(value) > 1e-12 else "0"
+
+
 def where(layer: object, loss: object = None, d_sae: object = None) -> str:
     """`layer 6, e2e (46080)`."""
     name = f"layer {layer}" + (f", {loss}" if loss is not None else "")

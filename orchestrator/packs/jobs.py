@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from orchestrator.folder.records import PackId, PackState, TrialId
 from trainer.values import Frozen, PositiveFinite
@@ -32,8 +32,16 @@ class PackJob(Frozen):
     micro_batch_rows: PositiveInt | None = None
     log_every_steps: PositiveInt = 20
     eval_every_tokens: PositiveInt | None = None
+    n_elements: NonNegativeInt = 0
+    """Dictionary elements of each SAE that are looked at in the end; 0 for none."""
+    n_snippets: PositiveInt = 5
+    """Passages of each of them."""
     path: Literal["auto", "dense", "sparse"] = "auto"
     """How SAEs are computed; `auto` goes by their density."""
+    stop_dominated: PositiveFinite | None = None
+    """Stop trials that others are better than by this share; None for never."""
+    objectives: dict[str, Literal["lower", "higher"]] = Field(default={})
+    """In all of these metrics, which are better lower or higher."""
     launch_id: str = ""
     """Of the launch that it is part of: of no use any more once another one has the lease. Empty: not looked at."""
     hung_after_s: PositiveFinite = 900.0

@@ -7,8 +7,10 @@ import ctypes
 import gc
 import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -22,6 +24,8 @@ _SAYS_SO = re.compile(
     r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|Unable to allocate", re.IGNORECASE
 )
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+_NO_LIMIT = 2**60
 
 
 class MemoryGuard:
@@ -45,17 +49,45 @@ class MemoryGuard:
 
 
 def memory_left() -> tuple[float, float]:
-    """Bytes that can still be had, and bytes in all: of this machine, or of the container if that has less."""
+    """Bytes that can still be had, and bytes in all: of this machine, or of its container or job if that has less."""
     machine = psutil.virtual_memory()
     found = [(float(machine.available), float(machine.total))]
-    with suppress(OSError, ValueError, IndexError):
-        limit = float((_CGROUP / "memory.max").read_text())  # "max" is no number: no limit
-        used = float((_CGROUP / "memory.current").read_text())
-        reclaimable = float(
-            re.findall(r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)[0]
-        )
-        found.append((limit - used + reclaimable, limit))
+    for folder, names in _control_groups():
+        with suppress(OSError, ValueError, IndexError):
+            limit = float((folder / names.limit).read_text())  # "max" is no number: no limit
+            used = float((folder / names.used).read_text())
+            text = (folder / "memory.stat").read_text()
+            reclaimable = float(re.findall(rf"^{names.reclaimable} (\d+)$", text, re.MULTILINE)[0])
+            if limit < _NO_LIMIT:
+                found.append((limit - used + reclaimable, limit))
     return min(found)
+
+
+class _Names(NamedTuple):
+    """Files of a control group, and a line of its `memory.stat`."""
+
+    limit: str
+    used: str
+    reclaimable: str
+
+
+_V2 = _Names("memory.max", "memory.current", "inactive_file")
+_V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def _control_groups() -> Iterator[tuple[Path, _Names]]:
+    """Those that this process is in: a limit of any of them holds."""
+    yield _CGROUP, _V2
+    yield _CGROUP / "memory", _V1
+    with suppress(OSError):
+        for line in _OWN.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            parts = Path(path.lstrip("/")).parts
+            root, names = (_CGROUP / "memory", _V1) if "memory" in controllers.split(",") else (_CGROUP, _V2)
+            if controllers and names is _V2:  # of something else than memory
+                continue
+            for n in range(1, len(parts) + 1):
+                yield root.joinpath(*parts[:n]), names
 
 
 def process_bytes() -> float:

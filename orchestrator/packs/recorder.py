@@ -17,9 +17,11 @@ from typing import Literal, TypeVar
 
 from orchestrator.folder import processes
 from orchestrator.folder.clock import in_ms, now
+from orchestrator.folder.elements import ShownElements
 from orchestrator.folder.files import append_lines
 from orchestrator.folder.records import (
     CurvePoint,
+    Dominated,
     Event,
     Facts,
     PackState,
@@ -73,6 +75,7 @@ class PackRecorder:
         self._pace = Pace(least_s=JOURNAL_EVERY_S)
         self._pending: dict[str, list[CurvePoint]] = {}
         self._known = {trial_id: self._keys(trial_id) for trial_id in self._trials}
+        self._was_at = {id_: max((step for step, _ in keys), default=0) for id_, keys in self._known.items()}
         self.started_at = now()
         """Of the first attempt."""
         self.write_status(PackState.RUNNING)
@@ -91,6 +94,14 @@ class PackRecorder:
     def n_points(self) -> dict[str, int]:
         """Points in each trial's journal, once `flush` is done."""
         return {trial_id: len(keys) for trial_id, keys in self._known.items()}
+
+    def went_beyond(self, trial_id: str, step: int) -> bool:
+        """Whether an earlier attempt has trained it further than that, and said so."""
+        return self._was_at[trial_id] > step
+
+    def latest(self, trial_id: str) -> Mapping[str, float | None]:
+        """The newest points of its curves, of this attempt."""
+        return self._latest.get(trial_id, {})
 
     def goes_on(self, step: int, started_at: datetime) -> None:
         """An earlier attempt, begun then, had come to this step."""
@@ -116,6 +127,8 @@ class PackRecorder:
         """A point of each trial's curves, by trial. Lists are left out."""
         time_ms = in_ms(now())
         for trial_id, values in metrics.items():
+            if trial_id not in self._open:
+                continue
             numbers: dict[str, float | None] = {
                 name: float(value) for name, value in values.items() if not isinstance(value, list)
             }
@@ -144,14 +157,23 @@ class PackRecorder:
         return self._patience(fenced)
 
     def done(
-        self, result: TrialResult, trial_id: str, *, facts: Facts, cost: Mapping[str, float], peak_memory_bytes: float
+        self,
+        result: TrialResult,
+        trial_id: str,
+        *,
+        facts: Facts,
+        cost: Mapping[str, float],
+        peak_memory_bytes: float,
+        elements: ShownElements | None = None,
     ) -> None:
-        """The trial is trained and measured: its points, its weights, its row, in this order."""
+        """The trial is trained and measured: its points, its weights, its elements, its row, in this order."""
         if trial_id not in self._open:
             return
         self.flush()
         config = self._trials[trial_id]
         sae_sha256 = self.write(lambda: self._folder.write_sae(trial_id, result.sae, config))
+        if elements is not None:
+            self.write(lambda: self._folder.write_elements(elements))
         metrics = result.metrics
         self._end(
             trial_id,
@@ -168,6 +190,13 @@ class PackRecorder:
             self.say(f"{self._plan.run_names[trial_id]} failed: {why}")
             self.flush()
             self._end(trial_id, RowStatus.FAILED, error=why)
+
+    def dominated(self, trial_id: str, why: Dominated, facts: Facts) -> None:
+        """The trial is stopped early, for good: from here on that is on the disk."""
+        if trial_id in self._open:
+            self.say(f"{self._plan.run_names[trial_id]} is stopped: {why.text}")
+            self.flush()
+            self._end(trial_id, RowStatus.DOMINATED, error=why.text, facts=facts, dominated=why)
 
     def stopped(self, why: str) -> None:
         """What has not ended was cut off."""
@@ -249,6 +278,7 @@ class PackRecorder:
         metrics: dict[str, float | list[float | None] | None] | None = None,
         cost: dict[str, float | None] | None = None,
         sae_sha256: str | None = None,
+        dominated: Dominated | None = None,
     ) -> None:
         row = Row(
             trial_id=trial_id,
@@ -264,6 +294,8 @@ class PackRecorder:
             started_at=self.started_at,
             finished_at=now(),
             sae_sha256=sae_sha256,
+            journal_sha256=self._folder.journal_sha256(trial_id) if status is not RowStatus.STOPPED else None,
+            dominated=dominated,
         )
         self.write(lambda: self._folder.write_row(row))
         self._open.pop(trial_id, None)

@@ -1,6 +1,6 @@
 """One attempt at a pack: from its newest checkpoint, or from its start, to its rows.
 
-    point of a curve -> journal -> checkpoint -> weights -> row
+    point of a curve -> journal -> checkpoint -> weights -> elements -> row
 
 Each is on the disk before the next is written, so an attempt may be cut off anywhere: the next one finds a checkpoint
 that misses nothing, and does the rest again.
@@ -18,6 +18,8 @@ from orchestrator.folder.records import CheckpointManifest, Facts, SavedPlan
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs import checkpoints
 from orchestrator.packs.checkpoints import Pace
+from orchestrator.packs.early import EarlyStops
+from orchestrator.packs.elements import Words
 from orchestrator.packs.fence import Fence
 from orchestrator.packs.held import held_model, held_rows, peak_memory_bytes
 from orchestrator.packs.jobs import PackJob
@@ -26,6 +28,7 @@ from orchestrator.packs.recorder import PackRecorder
 from trainer.checkpoint import state_bytes
 from trainer.config import TrialConfig
 from trainer.data import Rows
+from trainer.elements import Look
 from trainer.memory import keep_freed_memory
 from trainer.models import FrozenModel
 from trainer.pack import Diverged, Evaluated, Finished, Pack, Stepping, Trained, TrialResult
@@ -61,12 +64,18 @@ class Attempt:
         saver = _Saver(self, pack, manifest)
         for trial_id, why in saver.failed.items():
             self.recorder.failed(trial_id, why)
-        events = pack.train(log_every_steps=self.job.log_every_steps, eval_every_tokens=self.job.eval_every_tokens)
+        early = EarlyStops(self, pack, saver.dominated, lambda config: _facts(config, pack.model, pack.rows))
+        events = pack.train(
+            log_every_steps=self.job.log_every_steps,
+            eval_every_tokens=self.job.eval_every_tokens,
+            look=Look(self.job.n_elements, self.job.n_snippets) if self.job.n_elements else None,
+        )
         for event in events:
             if not self.recorder.open_trials:
                 return
             match event:
                 case Stepping():
+                    early.replay(event.step)
                     is_last = event.step == pack.n_steps
                     self.recorder.at_step(event.step, is_last=is_last)
                     pulse("step", event.step)
@@ -81,6 +90,7 @@ class Attempt:
                 case Evaluated():
                     by_name = {id_: _named("eval", values) for id_, values in event.metrics.items()}
                     self.recorder.curves(event.step, event.tokens, by_name)
+                    early.judge(event.step)
                 case Diverged():
                     saver.failed[event.trial_id] = f"diverged at step {event.step}: {event.reason}"
                     self.recorder.failed(event.trial_id, saver.failed[event.trial_id])
@@ -88,7 +98,8 @@ class Attempt:
                     self._write_rows(event, pack, saver.train_wall_s)
 
     def _pack(self) -> tuple[Pack, CheckpointManifest | None]:
-        """All trials of the pack, whatever rows there are already: others' numbers depend on their company."""
+        """All trials of the pack, whatever rows there are already: others' numbers depend on their company. But for
+        those that were stopped early."""
         trials = list(self.plan.trials_of(self.job.pack_id))
         first = trials[0]
         # Frozen values are hashable; pydantic does not tell the type checker.
@@ -98,6 +109,9 @@ class Attempt:
         began = checkpoints.began_with(self.folder.checkpoints(self.job.pack_id))
         how = began or self.job  # as it began, whatever another machine would choose
         pack = Pack(trials, model=model, rows=rows, micro_batch_rows=how.micro_batch_rows, path=how.path)
+        if began is not None:  # without those that were stopped before it
+            for trial_id in {*self.plan.packs[self.job.pack_id]} - {id_ for bank in began.trial_ids for id_ in bank}:
+                pack.drop(trial_id)
         return pack, self._restore(pack)
 
     def _restore(self, pack: Pack) -> CheckpointManifest | None:
@@ -125,6 +139,7 @@ class Attempt:
         return manifest
 
     def _write_rows(self, event: Finished, pack: Pack, train_wall_s: float) -> None:
+        words = Words(pack.trials[0], pack.rows) if self.job.n_elements else None
         for config in pack.trials:
             if (result := event.results.get(config.trial_id)) is not None:
                 self.recorder.done(
@@ -133,6 +148,7 @@ class Attempt:
                     facts=_facts(config, pack.model, pack.rows),
                     cost=_cost(result, train_wall_s),
                     peak_memory_bytes=peak_memory_bytes(self.device),
+                    elements=None if words is None else words.of(config.trial_id, result.elements),
                 )
 
 
@@ -146,6 +162,7 @@ class _Saver:
         self._started_s = self._trained_s = time.perf_counter()
         self.pace = Pace(every_s=attempt.job.checkpoint_every_s)
         self.failed = _failed(pack, manifest)
+        self.dominated = dict(manifest.dominated) if manifest is not None else {}
         if manifest is not None:
             self._take_books(manifest)
 
@@ -172,6 +189,7 @@ class _Saver:
             files={},
             n_points=recorder.n_points,
             failed=self.failed,
+            dominated=self.dominated,
             micro_batch_rows=self._pack.micro_batch_rows,
             path=self._attempt.job.path,
             seconds={name: self._pack.clock.seconds(name) for name in _SPENT_ON} | {"train_wall": self.train_wall_s},

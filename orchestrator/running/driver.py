@@ -4,14 +4,16 @@ Ray and MLflow are reached through `run.py` and `tracking`; neither is loaded fo
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.display.screen import Screen
 from orchestrator.display.streams import console_goes_to
+from orchestrator.folder.clock import now
 from orchestrator.folder.lease import lease
-from orchestrator.folder.records import Holder, Row, SweepState
+from orchestrator.folder.records import Event, Holder, Row, SweepState
 from orchestrator.packs.jobs import PackJob
 from orchestrator.running import finish
 from orchestrator.running.checks import check_everything, check_writable
@@ -59,13 +61,15 @@ def launch(options: LaunchOptions, screen: Screen) -> Launched:
     """
     screen.phase(f"reading {options.sweep_file}")
     planned = read_and_plan(options)
+    for text in options.notes:
+        screen.event(_mended(text))
     refuse_another_meaning(planned.home, planned.trial_ids, allowed=options.allow_changed)
     check_writable(options.runs)
     kept = kept_rows(planned)
     if not make_jobs(planned, kept):
         planned, _ = next_round(planned)
     if not make_jobs(planned, kept) and not planned.home.changes and _is_finished(planned):
-        return _as_it_is(planned, kept)
+        return _as_it_is(planned, kept, screen)
     if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
         screen.event(changed)
     stop = StopRequest(planned.folder.path)
@@ -91,7 +95,7 @@ def _is_finished(planned: Planned) -> bool:
     return status is not None and status.state is SweepState.COMPLETE and planned.folder.frontier.exists()
 
 
-def _as_it_is(planned: Planned, kept: Sequence[Row]) -> Launched:
+def _as_it_is(planned: Planned, kept: Sequence[Row], screen: Screen) -> Launched:
     """A sweep with nothing left to do: its result once more, in an instant."""
     exported = finish.export(planned, SweepState.COMPLETE)
     figures = tuple(
@@ -100,6 +104,10 @@ def _as_it_is(planned: Planned, kept: Sequence[Row]) -> Launched:
     if exported.changed or not figures:
         figures = finish.draw(planned)
     result = finish.result_of(planned, exported, n_done_before=len(kept), figures=figures)
+    report = planned.folder.report
+    if exported.changed or not report.exists():
+        report = _report(planned, SweepState.COMPLETE, lambda text: screen.event(_trouble(text)))
+    result = replace(result, report=report)
     return Launched(result, _exit_code(result, stop=None))
 
 
@@ -113,6 +121,9 @@ def _run(planned: Planned, stop: StopRequest, screen: Screen, before: Holder | N
     stop.clear_file()
     if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
         folder.add_event(changed)
+    for text in planned.options.notes:  # told already
+        folder.add_event(_mended(text))
+    mended = [f"{why}; its spare copy is used" for why in folder.read_from_spares()]
     write_plan(planned, jobs)
     monitor = Monitor(
         folder,
@@ -125,6 +136,9 @@ def _run(planned: Planned, stop: StopRequest, screen: Screen, before: Holder | N
     )
     if before is not None:
         monitor.event("took_over", f"took over from {before}, which is gone", level="warning")
+    for text in mended:
+        news = _mended(text)
+        monitor.event(news.event, news.message, level=news.level)
     for name, why, path in aside:
         monitor.event("row_set_aside", f"{name} is run again: {why} (its result is now {path})", level="warning")
     monitor.event(
@@ -246,6 +260,9 @@ def _finish(
         figures = ()
         monitor.event("trouble", f"no picture of the frontier: {trouble}", level="warning")
     result = finish.result_of(planned, exported, n_done_before=n_kept, figures=figures)
+    monitor.write_status(SweepState.RUNNING)  # with what the last packs did: the report tells it
+    report = _report(planned, state, lambda text: monitor.event("trouble", text, level="warning"))
+    result = replace(result, report=report)
     if tracking.mirror is not None:
         screen.phase("bringing MLflow up to date")
         tracking.finish(result, deadline_s=MLFLOW_CUT_OFF_S if cut_off else MLFLOW_S)
@@ -253,6 +270,24 @@ def _finish(
     monitor.write_status(state)
     monitor.event("sweep_ended", f"{result.n_done} of {result.n_trials} trials are done", state=str(state))
     return result
+
+
+def _report(planned: Planned, state: SweepState, say: Callable[[str], None]) -> Path | None:
+    """None where it cannot be written, which costs no result."""
+    try:
+        finish.write_found(planned)
+        return finish.report(planned, state)
+    except Exception as trouble:
+        say(f"no report of the sweep: {trouble or type(trouble).__name__}")
+        return None
+
+
+def _trouble(text: str) -> Event:
+    return Event(time=now(), level="warning", event="trouble", message=text)
+
+
+def _mended(text: str) -> Event:
+    return Event(time=now(), level="warning", event="file_mended", message=text)
 
 
 def _export_while_running(planned: Planned) -> None:
@@ -263,7 +298,7 @@ def _exit_code(result: Result, stop: StopRequest | None) -> int:
     """0 all done, 3 some failed, 130 or 143 stopped."""
     if stop is not None and stop.asked and result.state is not SweepState.COMPLETE:
         return stop.exit_code
-    return 3 if result.failures or result.n_done < result.n_trials else 0
+    return 3 if result.failures or result.n_done + len(result.dominated) < result.n_trials else 0
 
 
 def _start_text(planned: Planned, kept: Sequence[Row], jobs: Sequence[PackJob]) -> str:

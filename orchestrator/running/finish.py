@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.folder.clock import now
+from orchestrator.folder.files import write_json
 from orchestrator.folder.records import PackState, PackStatus, Row, RowStatus, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.folder.versions import versions_on
@@ -22,7 +23,7 @@ from orchestrator.running.monitor import Monitor
 from orchestrator.running.next_round import found_so_far, next_round
 from orchestrator.running.prepare import Planned, row_if_whole
 from orchestrator.search.tried import Found
-from orchestrator.tracking import how_to_open
+from orchestrator.tracking import how_to_open, read_links
 from trainer.errors import BadInput
 
 Failure = tuple[str, str]
@@ -40,6 +41,8 @@ class Result:
     n_done: int
     n_done_before: int
     failures: tuple[Failure, ...]
+    dominated: tuple[Failure, ...]
+    """Trials that were stopped early, and by whom they are dominated."""
     front: tuple[dict[str, Any], ...]
     """Rows of `frontier.parquet` on the frontier of the first pair of objectives."""
     objectives: tuple[str, str]
@@ -56,6 +59,8 @@ class Result:
     """What was looked for after the grid; empty where nothing was."""
     found: tuple[Found, ...] = ()
     """What has come of that."""
+    report: Path | None = None
+    """The sweep as one HTML file."""
 
     @property
     def frontier(self) -> Path:
@@ -93,7 +98,7 @@ def tidy(planned: Planned) -> None:
     folder.clear_leftovers()
     for pack in planned.plan.packs:
         rows = [row_if_whole(folder, id_) for id_ in pack.trial_ids if id_ in planned.trial_ids]
-        if all(row is not None and row.status is RowStatus.DONE for row in rows):
+        if all(row is not None and row.status in (RowStatus.DONE, RowStatus.DOMINATED) for row in rows):
             checkpoints.remove(folder.checkpoints(pack.pack_id))
 
 
@@ -128,8 +133,23 @@ def draw(planned: Planned) -> tuple[Path, ...]:
     return tuple(write_figures(planned.folder.frontier, planned.folder.path))
 
 
+def report(planned: Planned, state: SweepState) -> Path:
+    """The page of the dashboard as one file with the sweep in it."""
+    from dashboards.report import write_report
+
+    return write_report(planned.folder.path, ended_as=str(state))
+
+
+def write_found(planned: Planned) -> None:
+    """`search/found.json`: what has come of the search, for readers of the folder. Nothing where there is none."""
+    if planned.searching is not None:
+        found = [{"text": one.text, "reached": one.reached, "numbers": one.numbers} for one in found_so_far(planned)]
+        said = {"schema_version": 1, "label": planned.searching.planner.label, "found": found}
+        write_json(planned.folder.path / "search" / "found.json", said)
+
+
 def state_of(planned: Planned) -> SweepState:
-    """Complete where every trial is done or failed, and the sweep's search asks for no more."""
+    """Complete where every trial is done, dominated or failed, and the sweep's search asks for no more."""
     rows = [planned.folder.row(trial.trial_id) for trial in planned.plan.trials]
     ended = all(row is not None and row.status is not RowStatus.STOPPED for row in rows)
     return SweepState.COMPLETE if ended and not next_round(planned)[1] else SweepState.STOPPED
@@ -148,13 +168,17 @@ def sweep_metrics(result: Result) -> dict[str, float]:
 def sweep_files(result: Result) -> list[Path]:
     """What goes to the sweep's own run in MLflow."""
     files = [result.frontier, *result.figures, result.folder / "sweep.yaml"]
+    files += [result.report] if result.report is not None else []
     return [path for path in files if path.exists()]
 
 
 def mlflow_link(planned: Planned) -> str:
     """How to look at the sweep in MLflow; empty where it is not there (yet)."""
     runs = planned.folder.mlflow_runs() if planned.options.tracking else None
-    return how_to_open(planned.tracking_uri, runs.experiment_id) if runs else ""
+    if runs is None:
+        return ""
+    links = read_links(planned.folder)
+    return how_to_open(planned.tracking_uri, runs.experiment_id, (links and links.frontier_url) or "")
 
 
 def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figures: tuple[Path, ...]) -> Result:
@@ -163,7 +187,7 @@ def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figur
     rows = [row for trial in planned.plan.trials if (row := folder.row(trial.trial_id)) is not None]
     names = planned.saved.run_names
     objective = planned.sweep.frontier.planes[0]
-    table = exported.fronts.table
+    table = exported.fronts.own
     front: list[dict[str, Any]] = table.filter(table[f"on_front_{objective.label}"]).to_pylist()
     done = {row.trial_id for row in rows if row.status is RowStatus.DONE}
     return Result(
@@ -174,6 +198,7 @@ def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figur
         n_done=len(done),
         n_done_before=n_done_before,
         failures=tuple((names[row.trial_id], row.error or "") for row in rows if row.status is RowStatus.FAILED),
+        dominated=tuple((names[row.trial_id], row.dominated.text) for row in rows if row.dominated is not None),
         front=tuple(front),
         objectives=(objective.x, objective.y),
         figures=figures,

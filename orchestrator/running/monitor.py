@@ -4,6 +4,7 @@ Learns everything from files that workers write, so it sees Ray's workers and th
 wrong here stops the sweep.
 """
 
+import faulthandler
 import os
 import socket
 import threading
@@ -129,6 +130,10 @@ class Monitor:
                 n_failed=view.n_failed,
                 n_stopped=view.n_stopped,
                 n_running=view.n_running if state is SweepState.RUNNING else 0,
+                n_dominated=view.n_dominated,
+                fraction=view.fraction,
+                eta_s=view.eta_s if state is SweepState.RUNNING else None,
+                eta_high_s=view.eta_high_s if state is SweepState.RUNNING else None,
                 packs=self._states,
                 pid=os.getpid() if state is SweepState.RUNNING else None,
                 host=socket.gethostname() if state is SweepState.RUNNING else None,
@@ -216,9 +221,21 @@ class Monitor:
 
     def _end_hung(self) -> None:
         for status, was_ended in self._hung.look(self._statuses):
-            what = "its worker is ended" if was_ended else "its worker cannot be ended from here"
+            what = "its worker is ended" if was_ended else self._hung_here(status)
             text = f"pack {status.pack_id[:6]} has done nothing for long at step {status.step}: {what}"
             self.event("pack_hung", text, level="warning", pack_id=status.pack_id, step=status.step)
+
+    def _hung_here(self, status: PackStatus) -> str:
+        """What can be done where training and driver are one process; it says where it hangs."""
+        if (status.pid, status.host) != (os.getpid(), socket.gethostname()):
+            return "its worker cannot be ended from here"
+        log = self._folder.pack_log(status.pack_id)
+        with suppress(OSError), log.open("a") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+        return (
+            f"it trains in this process, whose stacks are in {log} now. If it does not go on, end it "
+            f"(kill -9 {status.pid}) and give the same command again"
+        )
 
     def _say_state(self, status: PackStatus) -> None:
         pack_id = status.pack_id
@@ -257,6 +274,9 @@ class Monitor:
                 l0=l0,
                 ce_loss_increase=ce,
             )
+        elif row.dominated is not None:
+            text = f"{name} is stopped: {row.dominated.text}"
+            self.event("trial_dominated", text, trial_id=trial_id, pack_id=row.pack_id)
         elif row.status is RowStatus.FAILED:
             self.event(
                 "trial_failed", f"{name} failed: {row.error}", level="error", trial_id=trial_id, pack_id=row.pack_id

@@ -5,13 +5,14 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.folder.clock import now
 from orchestrator.folder.records import PackEstimate, PackState, PackStatus, Row, RowStatus, SavedLaunch, SavedPlan
 from orchestrator.folder.run_folder import RunFolder
+from orchestrator.fronts.schema import objective_columns
 from orchestrator.packs.checkpoints import newest_step
 from orchestrator.packs.fence import attempts, fence_off
 from orchestrator.packs.jobs import PackJob
@@ -24,6 +25,7 @@ from orchestrator.planning.plan_text import plan_text
 from orchestrator.planning.rates import Rates
 from orchestrator.running.machine import Room, room_for
 from orchestrator.search.searching import Searching
+from orchestrator.sweep.objectives import judged_by
 from orchestrator.sweep.sweep_file import Sweep, load_sweep
 from orchestrator.sweep.sweep_home import Home, find_home
 from orchestrator.tracking import Mirror, TrialRun, describe_plan, resolve_tracking_uri, whole_address
@@ -60,6 +62,8 @@ class LaunchOptions:
     """Whether to time some real steps before anything is planned."""
     folder: Path | None = None
     """The run folder to go on with, whatever its name; None for the one that the sweep has."""
+    notes: tuple[str, ...] = ()
+    """What had to be put right before."""
 
 
 @dataclass(frozen=True)
@@ -208,11 +212,11 @@ def described_as_json(planned: Planned) -> str:
 
 
 def kept_rows(planned: Planned) -> list[Row]:
-    """Rows of earlier launches that stay: all that are done, and failed ones unless they are to be tried again.
+    """Rows of earlier launches that stay: done, dominated, and failed ones unless they are to be tried again.
 
     Rows that were damaged are not among them.
     """
-    keep = {RowStatus.DONE} if planned.options.retry_failed else {RowStatus.DONE, RowStatus.FAILED}
+    keep = {RowStatus.DONE, RowStatus.DOMINATED, *([] if planned.options.retry_failed else [RowStatus.FAILED])}
     rows = (row_if_whole(planned.folder, trial.trial_id) for trial in planned.plan.trials)
     return [row for row in rows if row is not None and row.status in keep]
 
@@ -220,6 +224,7 @@ def kept_rows(planned: Planned) -> list[Row]:
 def make_jobs(planned: Planned, kept: Sequence[Row]) -> list[PackJob]:
     """The packs that have trials without such a row, dearest first."""
     resources, logging, estimates = planned.sweep.resources, planned.sweep.logging, planned.saved.estimates
+    frontier = planned.sweep.frontier
     have = {row.trial_id for row in kept}
     return [
         PackJob(
@@ -232,7 +237,11 @@ def make_jobs(planned: Planned, kept: Sequence[Row]) -> list[PackJob]:
             micro_batch_rows=estimates[pack.pack_id].micro_batch_rows,
             log_every_steps=logging.log_every_steps,
             eval_every_tokens=None if logging.eval_every_tokens == "end" else logging.eval_every_tokens,
+            n_elements=logging.elements,
+            n_snippets=logging.element_snippets,
             path=planned.options.path,
+            stop_dominated=None if frontier.stop_dominated == "off" else frontier.stop_dominated,
+            objectives=_directions(judged_by(frontier, planned.sweep.search)),
             launch_id=planned.launch_id,
             hung_after_s=60 * resources.hung_after_minutes,
             checkpoint_every_s=float(every) if (every := os.environ.get(CHECKPOINT_EVERY)) else None,
@@ -240,6 +249,12 @@ def make_jobs(planned: Planned, kept: Sequence[Row]) -> list[PackJob]:
         for pack in planned.plan.packs
         if (left := [id_ for id_ in pack.trial_ids if id_ not in have and id_ in planned.trial_ids])
     ]
+
+
+def _directions(names: Sequence[str]) -> dict[str, Literal["lower", "higher"]]:
+    """Which way each of these metrics is good."""
+    columns = objective_columns()
+    return {name: "higher" if columns[name].better == "higher" else "lower" for name in names}
 
 
 def write_plan(planned: Planned, jobs: Sequence[PackJob]) -> None:
@@ -268,7 +283,7 @@ def set_rows_aside(planned: Planned) -> list[tuple[str, str, Path]]:
     moved: list[tuple[str, str, Path]] = []
     for trial in planned.plan.trials:
         try:
-            row = planned.folder.row(trial.trial_id)
+            row = whole_row(planned.folder, trial.trial_id)
         except BadInput as damage:
             why = str(damage)
         else:
@@ -280,11 +295,28 @@ def set_rows_aside(planned: Planned) -> list[tuple[str, str, Path]]:
 
 
 def row_if_whole(folder: RunFolder, trial_id: str) -> Row | None:
-    """None also where it was damaged."""
+    """None also where it was damaged, or the curves that belong to it."""
     try:
-        return folder.row(trial_id)
+        return whole_row(folder, trial_id)
     except BadInput:
         return None
+
+
+def whole_row(folder: RunFolder, trial_id: str) -> Row | None:
+    """Raises BadInput where it was damaged, or the curves that belong to it."""
+    row = folder.row(trial_id)
+    if row is not None and row.journal_sha256 is not None:
+        path = folder.journal(trial_id)
+        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (0, 0)
+        if _journal_sha256(folder.path, trial_id, stamp) != row.journal_sha256:
+            raise BadInput(f"{path} is not what it was when the trial ended: it was damaged, or changed by hand")
+    return row
+
+
+@lru_cache(maxsize=10_000)
+def _journal_sha256(folder: Path, trial_id: str, stamp: tuple[int, int]) -> str | None:
+    """`stamp`: what changes when the file does."""
+    return RunFolder(folder).journal_sha256(trial_id)
 
 
 def is_begun(folder: RunFolder, pack_id: str) -> bool:

@@ -65,6 +65,7 @@ def as_json(result: Result, *, exit_code: int) -> dict[str, Any]:
         "n_done": result.n_done,
         "n_done_before": result.n_done_before,
         "failed": [{"trial": name, "why": why} for name, why in result.failures],
+        "dominated": [{"trial": name, "why": why} for name, why in result.dominated],
         "frontier": [
             {**line, **{name: str(line[name]) for name in ("started_at", "finished_at")}} for line in result.front
         ],
@@ -160,6 +161,8 @@ def _print_failures(result: Result, console: Console) -> None:
 def _places(result: Result) -> dict[str, Path]:
     places = {"frontier": result.frontier}
     places |= {f"picture {path.suffix[1:]}": path for path in result.figures}
+    if result.report is not None:
+        places["report"] = result.report
     if result.n_done:
         places["SAEs"] = result.folder / "saes"
     return places
@@ -175,7 +178,9 @@ def _print_places(result: Result, console: Console) -> None:
 
 def _last_line(result: Result) -> str:
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    n_left = result.n_trials - result.n_done - len(result.failures)
+    n_dominated = len(result.dominated)
+    dominated = f", {n_dominated} stopped early, dominated" if n_dominated else ""
+    n_left = result.n_trials - result.n_done - len(result.failures) - n_dominated
     left = f", {n_left} left" if n_left else ""
     stopped = "stopped: " if result.state is not SweepState.COMPLETE else ""
-    return f"{stopped}{result.n_done} of {result.n_trials} trials are done{failed}{left}"
+    return f"{stopped}{result.n_done} of {result.n_trials} trials are done{dominated}{failed}{left}"

@@ -50,6 +50,7 @@ class Rounds:
         planned, asked = next_round(self.planned)
         self._say_refused(asked)
         write_study(planned)
+        finish.write_found(planned)
         return self._begin(planned, asked) if asked else []
 
     def _begin(self, planned: Planned, asked: Round) -> list[PackJob]:

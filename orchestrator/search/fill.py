@@ -72,7 +72,7 @@ class Fill:
     """Decades."""
     label: str = "fill"
 
-    def ask(self, tried: Sequence[Tried], n: int) -> list[Proposal]:
+    def ask(self, tried: Sequence[Tried], n: int, left: int | None = None) -> list[Proposal]:
         """The `n` widest gaps of all series first; what is proposed counts with its predicted L0."""
         known = curves(tried, list(self.l0), "l0", rises=False)
         lines = {series: _Line(series, tried, curve, self.l0[series], self.max_gap) for series, curve in known.items()}

@@ -33,7 +33,7 @@ class Match:
     """Coefficients tried per series, those of the grid and of other searches not counted."""
     label: str = "match"
 
-    def ask(self, tried: Sequence[Tried], n: int) -> list[Proposal]:
+    def ask(self, tried: Sequence[Tried], n: int, left: int | None = None) -> list[Proposal]:
         """Series farthest from the target first."""
         known = curves(tried, list(self.target), self.metric, rises=RISES[self.metric])
         wanted: list[tuple[float, Series, Proposal]] = []

@@ -42,7 +42,8 @@ def planner_of(sweep: Sweep, facts: ModelShape) -> tuple[Planner, Beyond] | None
         return Match(wanted, asked["metric"], asked["tolerance"], asked["max_trials"], label), beyond
     if asked["by"] == "gap":
         return Fill(wanted, asked["max_gap"]), beyond
-    return FillVolume(wanted, sweep.frontier.reference.get("ce_loss_increase"), asked["min_gain"]), beyond
+    worst = sweep.frontier.reference
+    return FillVolume(wanted, worst.get("ce_loss_increase"), asked["min_gain"], worst.get("l0")), beyond
 
 
 def _by_series(value: Any, path: tuple[str, ...], beyond: Beyond, problems: Problems) -> Iterator[tuple[Series, Any]]:

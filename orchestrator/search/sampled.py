@@ -40,7 +40,7 @@ class Sampled:
     objectives: tuple[tuple[str, Literal["minimize", "maximize"]], ...]
     seed: int = 0
 
-    def ask(self, tried: Sequence[Tried], n: int) -> list[Proposal]:
+    def ask(self, tried: Sequence[Tried], n: int, left: int | None = None) -> list[Proposal]:
         """In turn for each group, those first for which fewest were drawn."""
         groups = sorted(self.groups, key=lambda group: (self._n_drawn(group, tried), group.layer, group.loss))
         each_group = [self._ask_group(group, tried, -(-n // len(groups))) for group in groups]
@@ -116,8 +116,12 @@ class Sampled:
     ) -> "FrozenTrial":
         from optuna.trial import TrialState, create_trial
 
-        done = [each.metrics for each in same if each.metrics is not None]
+        # One that was stopped counts as it was then: worse than another in every objective.
+        known = [each.metrics if each.metrics is not None else each.dominated for each in same]
+        done = [metrics for metrics in known if metrics is not None]
         notes = {"round": same[0].round, "search": same[0].search or "grid", "seeds": [each.seed for each in same]}
+        if any(each.dominated is not None for each in same):
+            notes["stopped_early"] = True
         names = [name for name, _ in self.objectives]
         if not done or not all(name in metrics for metrics in done for name in names):
             # Failed, or not a number: nothing to learn but that it was tried.

@@ -68,13 +68,13 @@ class Searching:
         """Empty where the search is over, and while a trial has no result yet."""
         tried = self.told(trials, rows)
         number = 1 + max((each.round for each in tried), default=0)
-        if any(each.metrics is None and not each.failed for each in tried):
+        if not all(each.has_ended for each in tried):
             return Round(number, ())
         at_once = self.at_once or max(n_slots, len(self.beyond.all_series()))
         ids, names = {trial.trial_id for trial in trials}, [trial.run_name for trial in trials]
         new: list[PlannedTrial] = []
         refused: list[str] = []
-        for proposal in self.planner.ask(tried, at_once):
+        for proposal in self.planner.ask(tried, at_once, self._left(trials)):
             try:
                 made = self.beyond.trials(proposal, search=self.planner.label, number=number)
             except BadInput as problem:
@@ -112,9 +112,21 @@ class Searching:
             trial.config.seed,
             metrics=_metrics(row) if row is not None and row.status is RowStatus.DONE else None,
             failed=row is not None and row.status is RowStatus.FAILED,
+            dominated=_numbers(row.dominated.metrics) if row is not None and row.dominated is not None else None,
             search=why.search if why is not None else "",
             round=why.round if why is not None else 0,
         )
+
+    def _left(self, trials: Sequence[PlannedTrial]) -> int | None:
+        """Proposals that the budget has left, each with every seed; None where it does not say."""
+        added = [trial.config for trial in trials if trial.proposed is not None]
+        n_seeds = max(len(cell.axes["seed"]) for cell in self.beyond.cells.values())
+        left = [self.budget - len(added)] if self.budget is not None else []
+        if self.budget_tokens is not None and trials:
+            used = sum(config.n_steps * config.tokens_per_step for config in added)
+            dearest = max(trial.config.n_steps * trial.config.tokens_per_step for trial in trials)
+            left.append((self.budget_tokens - used) // dearest)
+        return max(0, min(left) // n_seeds) if left else None
 
     def _affords(self, trials: Sequence[PlannedTrial]) -> bool:
         configs = [trial.config for trial in trials if trial.proposed is not None]
@@ -126,5 +138,8 @@ class Searching:
 
 def _metrics(row: Row) -> dict[str, float]:
     """Plain numbers, what the trial took among them: that can be an objective too."""
-    both = {**row.cost, **row.metrics}
-    return {name: float(value) for name, value in both.items() if isinstance(value, int | float)}
+    return _numbers({**row.cost, **row.metrics})
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}

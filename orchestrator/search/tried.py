@@ -26,17 +26,23 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial of the sweep. `metrics` is None while it has no result; `failed` when it never will have one."""
+    """One trial of the sweep. `metrics` is None while it has no result; `failed` when it never will have one, and
+    `dominated` when it was stopped for that: what it had come to then is no result."""
 
     series: Series
     sparsity_coeff: float
     seed: int
     metrics: Mapping[str, float] | None = None
     failed: bool = False
+    dominated: Mapping[str, float] | None = None
     search: str = ""
     """Label of the search that proposed it; empty for those of the grid."""
     round: int = 0
     """Of that search; 0 for the grid."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.metrics is not None or self.failed or self.dominated is not None
 
     @property
     def point(self) -> "Point":
@@ -77,9 +83,9 @@ class Planner(Protocol):
         """What is looked for, such as `match ce_loss_increase 0.1`. Another search has another label."""
         ...
 
-    def ask(self, tried: Sequence[Tried], n: int) -> list[Proposal]:
+    def ask(self, tried: Sequence[Tried], n: int, left: int | None = None) -> list[Proposal]:
         """At most `n` new proposals, best first; none when the search has what it wants. Always the same for the same
-        `tried`, in any order."""
+        `tried`, in any order. `left`: how many proposals the budget has left, these included, where that is known."""
         ...
 
     def found(self, tried: Sequence[Tried]) -> list[Found]:
@@ -110,10 +116,11 @@ def pending(tried: Sequence[Tried], series: Series) -> set[float]:
     """Those of which nothing is known yet, and something will be."""
     mine = [each for each in tried if each.series == series]
     known = {each.sparsity_coeff for each in mine if each.metrics is not None}
-    return {each.sparsity_coeff for each in mine if each.metrics is None and not each.failed} - known
+    return {each.sparsity_coeff for each in mine if not each.has_ended} - known
 
 
 def fruitless(tried: Sequence[Tried], series: Series, metric: str) -> set[float]:
     """Those whose trials ended with no such number that a logarithm can be taken of: failed, or nothing fires."""
     useful = {coefficient for coefficient, value in means(tried, series, metric).items() if value > 0}
-    return coefficients(tried, series) - useful - pending(tried, series)
+    dominated = {each.sparsity_coeff for each in tried if each.series == series and each.dominated is not None}
+    return coefficients(tried, series) - useful - pending(tried, series) - dominated

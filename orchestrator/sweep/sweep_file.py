@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.sweep.objectives import check_objectives
+from orchestrator.sweep.objectives import check_objectives, check_stopping
 from orchestrator.sweep.overrides import overridden
 from orchestrator.sweep.problems import Source
 from orchestrator.sweep.sweep_check import check
@@ -110,8 +110,10 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
     tree, problems = overridden(document, overrides, name=str(path))
     checked = check(tree, problems)
     problems.raise_if_any()
-    grid, frontier = checked["grid"], Frontier(**checked["frontier"])
+    grid, frontier, logging = checked["grid"], Frontier(**checked["frontier"]), Logging(**checked["logging"])
     check_objectives(frontier.planes, frontier.reference)
+    check_stopping(frontier, logging, checked["search"], problems)
+    problems.raise_if_any()
     return Sweep(
         name=checked["name"],
         model=ModelConfig(**checked["model"]),
@@ -124,7 +126,7 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
         search=checked["search"],
         frontier=frontier,
         resources=Resources(**checked["resources"]),
-        logging=Logging(**checked["logging"]),
+        logging=logging,
         tracking=Tracking(**checked["tracking"]),
         tree=tree,
         source=problems.source,

@@ -169,11 +169,16 @@ def _of_name(name: str, runs: Path) -> Iterator[Path]:
     """Run folders whose name says that they are of this sweep, newest first."""
     pattern = re.compile(re.escape(name) + r"-[0-9a-f]{8}")
     found = [path for path in runs.glob(f"{name}-*") if pattern.fullmatch(path.name) and _is_run(path)]
-    yield from sorted(found, key=lambda path: (path / "plan.json").stat().st_mtime, reverse=True)
+    yield from sorted(found, key=_planned_at, reverse=True)
+
+
+def _planned_at(path: Path) -> float:
+    plan = path / "plan.json"
+    return (plan if plan.exists() else path).stat().st_mtime
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "plan.json").is_file()
+    return RunFolder(path).is_run
 
 
 def _is_done(folder: RunFolder, trial_id: str) -> bool:

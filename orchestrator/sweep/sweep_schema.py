@@ -65,6 +65,7 @@ Metrics = Annotated[
     Words("two to four different metrics out of " + ", ".join(objective_columns())),
 ]
 Share = Annotated[float, AfterValidator(_whole_above_one)]
+Margin = Annotated[float, Constraint(gt=0, lt=1, allow_inf_nan=False), Words("a number between 0 and 1")]
 SWEEP_NAME = Annotated[
     str,
     Constraint(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80),
@@ -74,7 +75,7 @@ TRACKING_URI = Annotated[str, Constraint(min_length=1), Words("default or an add
 
 
 class Frontier(Frozen):
-    """How finished trials are compared. Does not touch the trials."""
+    """How trials are compared. Does not touch their numbers; `stop_dominated` ends some before they have any."""
 
     objectives: Annotated[tuple[Metrics, ...], Constraint(strict=False, min_length=1)] = tuple(
         tuple(objective) for objective in DEFAULT_OBJECTIVES
@@ -85,6 +86,8 @@ class Frontier(Frozen):
     """Values by metric at which losses are compared; where none is given, the middle of what all losses cover."""
     max_gap: Annotated[float, Constraint(gt=1, allow_inf_nan=False), Words("a number above 1")] = MAX_GAP
     """Neighbours on a frontier whose L0 differ by more than this factor are warned of."""
+    stop_dominated: Margin | Literal["off"] = "off"
+    """By which share another trial has to be better in every objective for this one to be stopped."""
 
     @property
     def planes(self) -> tuple[Objective, ...]:
@@ -101,10 +104,12 @@ class Resources(Frozen):
 
 
 class Logging(Frozen):
-    """How often a running pack is looked at. Does not touch the trials."""
+    """How often a running pack is looked at, and how closely what it has trained. Does not touch the trials."""
 
     log_every_steps: PositiveInt = 20
     eval_every_tokens: PositiveInt | Literal["end"] = "end"
+    elements: NonNegativeInt = 32
+    element_snippets: PositiveInt = 5
 
 
 class Tracking(Frozen):

@@ -18,6 +18,7 @@ from orchestrator.tracking.address import (
 )
 from orchestrator.tracking.check import check_tracking
 from orchestrator.tracking.mirror import Mirror
+from orchestrator.tracking.pages import Links, read_links
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.store import Unreachable
 from orchestrator.tracking.tally import Behind
@@ -26,6 +27,7 @@ from orchestrator.tracking.trial_run import TrialRun, describe_plan, describe_tr
 __all__ = [
     "LOCAL",
     "Behind",
+    "Links",
     "Mirror",
     "Point",
     "TrialRun",
@@ -37,6 +39,7 @@ __all__ = [
     "how_to_open",
     "masked",
     "mlflow_ui_command",
+    "read_links",
     "resolve_tracking_uri",
     "run_link",
     "whole_address",

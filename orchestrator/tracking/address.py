@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from trainer.errors import EnvironmentProblem
 
@@ -80,6 +81,11 @@ def experiment_link(uri: str, experiment_id: str) -> str:
     return f"{_pages(uri)}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
+def frontier_link(uri: str, experiment_id: str, view_key: str) -> str:
+    """The plots of a saved view."""
+    return f"{experiment_link(uri, experiment_id)}&compareRunsMode=CHART&viewStateShareKey={quote(view_key, safe='')}"
+
+
 def run_link(uri: str, experiment_id: str, run_id: str) -> str:
     """The page of one run."""
     return f"{_pages(uri)}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
@@ -92,10 +98,10 @@ def mlflow_ui_command(uri: str) -> str:
     return shlex.join([_python(), "-m", "mlflow", "ui", "--workers", "1", "--backend-store-uri", masked(uri)])
 
 
-def how_to_open(uri: str, experiment_id: str) -> str:
+def how_to_open(uri: str, experiment_id: str, link: str = "") -> str:
     """What to tell people: the link, and before it the command to start the pages where they need one."""
     command = mlflow_ui_command(uri)
-    link = experiment_link(uri, experiment_id)
+    link = link or experiment_link(uri, experiment_id)
     return f"{command}\nthen open {link}" if command else link
 
 

@@ -15,6 +15,8 @@ from orchestrator.folder.records import MLflowRuns
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import artifact_root, masked
 from orchestrator.tracking.cursor import Cursor, read_cursor, write_cursor
+from orchestrator.tracking.histories import has_others
+from orchestrator.tracking.pages import make_pages
 from orchestrator.tracking.points import send_ending
 from orchestrator.tracking.publication import SWEEP_STATUS, Publication, missing_parts, send_part
 from orchestrator.tracking.store import Unreachable, answers_explained, create_store
@@ -106,6 +108,15 @@ class Copier:
             self._take_parent(client, found)
             self._take_children(client, found)
         self._note_runs()
+        make_pages(
+            client,
+            self._folder,
+            uri=self._uri,
+            experiment_id=self._experiment,
+            parent_run_id=self._parent,
+            sweep_id=self._sweep_id,
+            warn=self._warn,
+        )
         self._client = client
 
     def reopen(self) -> None:
@@ -136,6 +147,12 @@ class Copier:
         """
         if self._client is None:
             self.open()
+        self._pass(ended=ended)
+        if ended and self._remade_doubtful():
+            self.open()
+            self._pass(ended=True)
+
+    def _pass(self, *, ended: bool) -> None:
         from mlflow.exceptions import MlflowException
 
         self._file_trouble = ""
@@ -157,6 +174,27 @@ class Copier:
                 self._copy_publication()
         finally:
             self._save()
+
+    def _remade_doubtful(self) -> bool:
+        """Whether runs went to MLflow's trash that had points which the run folder has no longer.
+
+        A point cannot be taken out of a run: points of a journal that was damaged were made again, with other times.
+        """
+        names = list[str]()
+        with answers_explained(self._uri):
+            for trial in [trial for trial in self.trials.values() if trial.is_doubtful]:
+                self._check_time()
+                self._unsaved = True
+                if has_others(self.client, self._folder, trial.about.trial_id, trial.run_id):
+                    self.client.delete_run(trial.run_id)
+                    names.append(trial.about.run_name)
+                else:
+                    trial.believe()
+        self._save()
+        if names:
+            what = f"{len(names)} runs" if len(names) > 1 else "the run"
+            self._tell("info", f"{what} of {', '.join(names[:5])} had points that were made again since; made anew")
+        return bool(names)
 
     def behind(self, reason: str = "") -> Behind | None:
         """What MLflow has not got; None if it has all. Sends nothing."""

@@ -28,6 +28,10 @@ class Sent(Frozen):
     """The same for the file with its metrics that are lists."""
     status: str = ""
     """In MLflow's words."""
+    final_ms: NonNegativeInt = 0
+    """Time of the final metrics; 0 while it has none."""
+    is_doubtful: bool = False
+    """Whether it may have points that the run folder has not: curves or a row were damaged and made again."""
 
     @property
     def place(self) -> Place:

@@ -24,8 +24,13 @@ MAX_TEXT = 5000
 Value = float | list[float] | list[float | None] | None
 """A metric. Lists (one number per later block, histograms) have no place in an MLflow metric and are left out."""
 
-RUN_STATUS: dict[str, str] = {RowStatus.DONE: "FINISHED", RowStatus.FAILED: "FAILED", RowStatus.STOPPED: "KILLED"}
-"""MLflow's words for how a trial ended."""
+RUN_STATUS: dict[str, str] = {
+    RowStatus.DONE: "FINISHED",
+    RowStatus.FAILED: "FAILED",
+    RowStatus.STOPPED: "KILLED",
+    RowStatus.DOMINATED: "KILLED",
+}
+"""MLflow's words for how a trial ended. Why it was stopped is in its error tag."""
 
 
 class Point(NamedTuple):

@@ -148,7 +148,7 @@ def _publication(folder: RunFolder) -> Publication:
     if status is None:
         return Publication(state=state, time_ms=0)
     numbers = {"n_trials": status.n_trials, "n_done": status.n_done, "n_failed": status.n_failed}
-    paths = [folder.frontier, *(folder.frontier.with_suffix(suffix) for suffix in (".png", ".svg"))]
+    paths = [folder.frontier, *(folder.frontier.with_suffix(suffix) for suffix in (".png", ".svg")), folder.report]
     return new_publication(
         folder,
         state,

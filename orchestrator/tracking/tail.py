@@ -5,6 +5,7 @@ Reads only. A journal grows; where it is another one than before, it is read aga
 
 import hashlib
 import os
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +30,22 @@ class Place(NamedTuple):
 
 
 START = Place()
-Seen = dict[frozenset[str], int]
-"""The newest step under each set of names."""
+
+
+class Steps(NamedTuple):
+    """Of the lines under one set of names."""
+
+    newest: int
+    each: "array[int]"
+    """In the order of the lines, which is that of steps but where a lost line was made again."""
+
+    def has(self, step: int) -> bool:
+        """Whether there was one of that step."""
+        return step <= self.newest and step in self.each
+
+
+Seen = dict[frozenset[str], Steps]
+"""By their names."""
 
 
 class Batch(NamedTuple):
@@ -67,7 +82,7 @@ class JournalTail:
         except FileNotFoundError:
             return
         with file:
-            seen = dict(self._known(file))
+            seen = _copy(self._known(file))
             if self.place.n_bytes >= limit:
                 return
             with suppress(OSError):
@@ -79,11 +94,11 @@ class JournalTail:
                 row = self._parsed(line)
                 more = [] if row is None or _is_repeat(row, seen) else points_of(row.step, row.time_ms, row.metrics)
                 if points and len(points) + len(more) > MAX_POINTS:
-                    yield Batch(points, _marked(file, end), dict(seen))
+                    yield Batch(points, _marked(file, end), _copy(seen))
                     points = []
                 *parts, points = list(in_batches(points + more)) or [[]]
                 for part in parts:  # of a line with more points than a call takes
-                    yield Batch(part, _marked(file, end), dict(seen))
+                    yield Batch(part, _marked(file, end), _copy(seen))
                 if row is not None:
                     _see(row, seen)
                 # The last one's time, not the latest: clocks are set back now and then.
@@ -112,12 +127,19 @@ class JournalTail:
 
 
 def _is_repeat(row: CurvePoint, seen: Seen) -> bool:
-    return row.step <= seen.get(frozenset(row.metrics), -1)
+    steps = seen.get(frozenset(row.metrics))
+    return steps is not None and steps.has(row.step)
 
 
 def _see(row: CurvePoint, seen: Seen) -> None:
     names = frozenset(row.metrics)
-    seen[names] = max(row.step, seen.get(names, -1))
+    steps = seen.get(names) or Steps(-1, array("q"))
+    steps.each.append(row.step)
+    seen[names] = Steps(max(row.step, steps.newest), steps.each)
+
+
+def _copy(seen: Seen) -> Seen:
+    return {names: Steps(newest, each[:]) for names, (newest, each) in seen.items()}
 
 
 def _lines(file: BinaryIO, start: int, limit: int) -> Iterator[tuple[bytes, int]]:

@@ -65,11 +65,15 @@ class TrialCopy:
 
     def take(self, child: Child) -> None:
         """That is its run. MLflow may have lost what the cursor says that it has: its database may be an older one."""
-        sent = self.sent if self.sent is not None and self.sent.run_id == child.run_id else Sent(run_id=child.run_id)
+        final = [point.time_ms for key, point in child.latest.items() if key.startswith("final/")]
         curves = [point.time_ms for key, point in child.latest.items() if not key.startswith("final/")]
+        if self.sent is not None and self.sent.run_id == child.run_id:
+            sent = self.sent.model_copy(update={"final_ms": max(final, default=0)})
+        else:  # it is not known what was sent
+            sent = Sent(run_id=child.run_id, final_ms=max(final, default=0), is_doubtful=bool(child.latest))
         if sent.newest_ms > max(curves, default=0):
-            sent = Sent(run_id=child.run_id)
-        if len(curves) == len(child.latest):  # no final metrics
+            sent = Sent(run_id=child.run_id, final_ms=sent.final_ms, is_doubtful=sent.is_doubtful)
+        if not final:
             sent = sent.model_copy(update={"row": ""})
         self.sent, self._end_ms = sent.model_copy(update={"status": child.status}), child.end_ms
         if self._tail.place != sent.place:
@@ -79,6 +83,15 @@ class TrialCopy:
         """Send everything once more."""
         self.sent = Sent(run_id=self.run_id, status=self._sent.status)
         self._tail = JournalTail(self._journal)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its run may have points that the run folder has not."""
+        return self._sent.is_doubtful
+
+    def believe(self) -> None:
+        """It was looked at, and has no others."""
+        self.sent = self._sent.model_copy(update={"is_doubtful": False})
 
     @property
     def has_lists(self) -> bool:
@@ -129,18 +142,21 @@ class TrialCopy:
             self._tail.acknowledge(batch)
             self._acknowledge(way, **batch.end._asdict())
         if self._tail.was_replaced:
-            way.warn(
-                f"the curves of {self.about.run_name} are not those that MLflow has got before; it may have both now "
-                "(python -m orchestrator sync RUN --check puts that right)"
-            )
+            self._tail.was_replaced = False
+            self._acknowledge(way, is_doubtful=True)
         if self._tail.n_unreadable:
             way.warn(f"the curves of {self.about.run_name} have lines that cannot be read")
 
     def _copy_ending(self, way: Way, row: Row) -> None:
         time_ms, status = in_ms(row.finished_at), RUN_STATUS[row.status]
         if self._sent.row != self._row_hash:
-            for points in in_batches(final_points(time_ms, row.metrics)):
+            finals = final_points(time_ms, row.metrics)
+            if finals and self._sent.final_ms not in (0, time_ms):
+                self._acknowledge(way, is_doubtful=True)
+            for points in in_batches(finals):
                 send_points(way.client, self.run_id, points)
+            if finals:
+                self._acknowledge(way, final_ms=time_ms)
         if (self._sent.row, self._sent.status, self._end_ms) != (self._row_hash, status, time_ms):
             self._end(way, status, time_ms, error=row.error or "", row=self._row_hash)
         lists = {name: value for name, value in row.metrics.items() if isinstance(value, list)}

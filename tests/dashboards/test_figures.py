@@ -23,8 +23,10 @@ from dashboards.figures import frontier_figure, write_figures
 from orchestrator.folder.records import Row, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.export import export_frontier
-from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective, objective_columns
+from orchestrator.fronts.external import write_external
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, EXTERNAL, Objective, objective_columns
 from tests.orchestrator.fake_sweep import fake_rows
+from tests.orchestrator.fronts.test_others import an_external
 from tests.orchestrator.rows import NOON, a_config, a_row
 from trainer.losses import LOSS_KINDS
 
@@ -202,6 +204,19 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path: Path):
     assert dict(mpl.rcParams) == before
 
 
+def test_saes_of_others_are_counted_apart_and_drawn_as_stars(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for row in fake_rows(layers=1):
+        folder.write_row(row)
+    write_external(folder, [an_external(l0=30.0, ce=0.05, layer=0, d_sae=64)])
+    export_frontier(folder, sweep_id="s-1", state=SweepState.COMPLETE, now=NOON)
+    figure = frontier_figure(folder.frontier)
+    stars = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert [np.asarray(line.get_xydata()).tolist() for line in stars] == [[[30.0, 0.05]]]
+    assert "30 SAEs and 1 of others on gpt2" in texts(figure)
+    assert "64 elements" not in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
 def test_a_foreign_file_is_refused_in_words(tmp_path: Path):
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=r"x\.parquet is no frontier table"):
@@ -209,7 +224,7 @@ def test_a_foreign_file_is_refused_in_words(tmp_path: Path):
 
 
 def test_the_style_knows_every_loss_and_only_metrics_that_exist():
-    assert set(STYLE["losses"]) == set(LOSS_KINDS)
+    assert set(STYLE["losses"]) == {*LOSS_KINDS, EXTERNAL}
     assert set(STYLE["metrics"]) <= set(objective_columns())
     for part in ("color", "marker"):
         assert len({look[part] for look in STYLE["losses"].values()}) == len(STYLE["losses"])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -13,8 +15,10 @@ from dashboards.paper_figure import paper_figure, write_paper_figure
 from orchestrator.folder.records import SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.export import export_frontier
+from orchestrator.fronts.external import write_external
 from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from tests.orchestrator.fake_sweep import fake_rows
+from tests.orchestrator.fronts.test_others import an_external
 from tests.orchestrator.rows import NOON
 
 STYLE = json.loads((Path(__file__).parents[2] / "dashboards" / "style.json").read_text())
@@ -112,3 +116,42 @@ def test_the_same_tables_give_the_same_bytes_without_a_date(tmp_path: Path, suff
 def test_a_name_of_another_format_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"cannot draw figure\.gif"):
         write_paper_figure(*exported(tmp_path, layers=1, seeds=1), tmp_path / "figure.gif")
+
+
+def test_saes_of_others_are_stars_without_a_line_and_move_no_line_of_ours(tmp_path: Path):
+    frontier, surfaces = exported(tmp_path, layers=1)
+    before = drawn(paper_figure(frontier, surfaces)).axes[0]
+    write_external(RunFolder(tmp_path), [an_external(l0=30.0, ce=0.05, layer=0), an_external(l0=60.0, ce=9.0, layer=0)])
+    export_frontier(RunFolder(tmp_path), sweep_id="s-1", state=SweepState.COMPLETE, now=NOON)
+    figure = drawn(paper_figure(frontier, surfaces))
+    panel = figure.axes[0]
+    look = STYLE["losses"]["external"]
+    (stars,) = (line for line in panel.lines if line.get_marker() == look["marker"])
+    assert (to_hex(stars.get_color()), stars.get_linestyle()) == (look["color"], "None")
+    assert sorted(np.asarray(stars.get_xydata()).tolist()) == [[30.0, 0.05], [60.0, 9.0]]
+    assert look["label"] in {text.get_text() for text in figure.legends[0].get_texts()}
+    ours = {to_hex(line.get_color()) for line in panel.lines} - {look["color"]}
+    for color in ours:
+        was, is_ = (
+            [np.asarray(line.get_xydata()).tolist() for line in one.lines if to_hex(line.get_color()) == color]
+            for one in (before, panel)
+        )
+        assert was == is_
+    assert look["marker"] not in {line.get_marker() for line in before.lines}
+
+
+def test_a_table_of_before_there_were_others_is_drawn(tmp_path: Path):
+    frontier, surfaces = exported(tmp_path, layers=1)
+    old = pq.read_table(frontier)
+    pq.write_table(old.drop_columns(["source"]).replace_schema_metadata(old.schema.metadata), frontier)
+    assert len(drawn(paper_figure(frontier, surfaces)).axes) == 2
+
+
+def test_alive_elements_have_no_tick_between_two_counts(tmp_path: Path):
+    frontier, surfaces = exported(tmp_path, layers=1, seeds=1)
+    table = pq.read_table(frontier)
+    few = pa.array([1021 + row % 3 for row in range(table.num_rows)], pa.int32())
+    place = table.column_names.index("n_alive_elements")
+    pq.write_table(table.set_column(place, table.schema.field(place), few), frontier)
+    ticks = drawn(paper_figure(frontier, surfaces)).axes[1].get_xticks()
+    assert all(tick == round(tick) for tick in ticks)

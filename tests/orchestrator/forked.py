@@ -12,20 +12,21 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from tests.tiny import Bench
-from trainer.faults import hook_of, injected, parsed
+from trainer.faults import Hook, hook_of, injected, parsed
 
 
 class Child:
     """A launch in another process, without Ray and MLflow."""
 
-    def __init__(self, bench: Bench, *more: str, faults: str = "") -> None:
+    def __init__(self, bench: Bench, *more: str, faults: str = "", hook: Hook | None = None) -> None:
+        """`hook` in place of `faults`: called at each fault point of the other process."""
         self.output = bench.folder / f"output-{time.monotonic_ns()}.txt"
         arguments = ["launch", *bench.arguments("--local", "--no-tracking", "--plain", *more)]
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os._exit(_launch(arguments, faults, self.output))
+            os._exit(_launch(arguments, hook or hook_of(parsed(faults)), self.output))
 
     def wait(self, *, timeout_s: float = 120) -> int:
         """The exit code; of a process that a signal ended, minus its number."""
@@ -61,12 +62,12 @@ def launched(bench: Bench, *more: str, faults: str = "") -> tuple[int, str]:
     return child.wait(), child.said
 
 
-def _launch(arguments: list[str], faults: str, output: Path) -> int:
+def _launch(arguments: list[str], hook: Hook, output: Path) -> int:
     with output.open("w", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            with injected(hook_of(parsed(faults))):
+            with injected(hook):
                 ran = CliRunner().invoke(app, arguments)
             file.write(ran.output)
             return ran.exit_code

@@ -59,14 +59,15 @@ def folder_of(job: PackJob) -> RunFolder:
 
 
 def outcome_of(job: PackJob) -> dict[str, object]:
-    """All that must not depend on what was killed when: rows, curves, weights."""
+    """All that must not depend on what was killed when: rows, curves, weights, elements."""
     folder = folder_of(job)
-    weights = {
+    files = {
         path.relative_to(folder.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder.path / "saes").rglob("*")
+        for name in ("saes", "elements")
+        for path in (folder.path / name).rglob("*")
         if path.is_file()
     }
-    return {"rows": science(folder.path), "weights": weights}
+    return {"rows": science(folder.path), "files": files}
 
 
 def events_of(job: PackJob) -> list[str]:

@@ -3,16 +3,18 @@
 import json
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import typer
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from orchestrator.commands.evaluate import evaluate
 from orchestrator.commands.export_sae import export_sae
 from orchestrator.folder.records import SavedPlan
 from orchestrator.folder.run_folder import RunFolder
-from orchestrator.fronts.external import external_table, read_external
+from orchestrator.fronts.external import read_external
 from orchestrator.fronts.schema import METRIC_COLUMNS, columns
 from orchestrator.packs.held import forget
 from tests.orchestrator.sae_run import a_row, a_trial, below, facts_of, make_run
@@ -30,8 +32,17 @@ def run(bench: Bench) -> RunFolder:
 
 
 @pytest.fixture
-def theirs(run: RunFolder, tmp_path: Path) -> list[Path]:
-    """Two SAEs of layer 1 and one of layer 0, in SAELens' folders."""
+def theirs(ours: list[Path]) -> list[Path]:
+    """Two SAEs of layer 1 and one of layer 0, in SAELens' folders, that nobody here trained."""
+    for number, folder in enumerate(ours):
+        weights = load_file(folder / "sae_weights.safetensors")
+        save_file({name: w * (1.01 + 0.01 * number) for name, w in weights.items()}, folder / "sae_weights.safetensors")
+    return ours
+
+
+@pytest.fixture
+def ours(run: RunFolder, tmp_path: Path) -> list[Path]:
+    """Three of the run's own."""
     asked = ["--trial", "L1-local-c0.1-s0", "--trial", "L1-local-c0.2-s0", "--trial", "L0-local-c0.1-s0"]
     result = called(export_sae, str(run.path), "--to", str(tmp_path / "theirs"), "--no-sparsity", *asked)
     assert result.exit_code == 0, result.output
@@ -86,24 +97,48 @@ def test_json_has_all_metrics_of_a_trial_and_who_dominates(run: RunFolder, their
     assert row["dominated_by"] in (better or {None})
 
 
-def test_what_is_kept_is_a_table_like_the_frontier_and_once_per_sae(run: RunFolder, theirs: list[Path]) -> None:
-    before = below(run.path)
+def test_what_is_kept_is_in_the_table_of_the_frontier_once_per_sae(run: RunFolder, theirs: list[Path]) -> None:
+    before, own = below(run.path), pq.read_table(run.frontier)
     assert evaluated(run, theirs, "--add").exit_code == 0
     assert evaluated(run, theirs[:1], "--add").exit_code == 0
-    kept = read_external(run)
+    kept, problems = read_external(run)
+    assert problems == ()
     assert sorted(row.name for row in kept) == sorted(sae.name for sae in theirs)
-    assert below(run.path) - before == {"external.parquet", *(f"external/{row.sae_id}.json" for row in kept)}
-    table = pq.read_table(run.path / "external.parquet")
-    assert table.equals(external_table(kept, sweep_id=run.path.name))
-    front = {column.name: column.type for column in columns() if "front" not in column.name}
-    shared = {field.name: field.type for field in table.schema}
-    assert shared.items() <= front.items()
-    assert set(table["loss"].to_pylist()) == {"external"}
-    own = pq.read_table(run.frontier)
+    pictures = {"frontier.png", "frontier.svg"}
+    assert below(run.path) - before == {*(f"external/{row.sae_id}.json" for row in kept), *pictures}
+    table = pq.read_table(run.frontier)
+    assert table.column_names == [column.name for column in columns()]
+    others = table.filter(pc.field("source") == "external")
+    assert sorted(others["trial_id"].to_pylist()) == sorted(row.sae_id for row in kept)
+    assert set(others["loss"].to_pylist()) == {"external"}
     for same in ("model", "model_hash", "eval_hash"):
-        assert set(table[same].to_pylist()) == set(own[same].to_pylist())
-    assert table["sparsity_coeff"].null_count == 3
-    assert table["l0"].null_count == table["ce_loss_increase"].null_count == 0
+        assert set(others[same].to_pylist()) == set(own[same].to_pylist())
+    assert others["sparsity_coeff"].null_count == others["seed"].null_count == 3
+    assert others["l0"].null_count == others["ce_loss_increase"].null_count == 0
+    assert table.filter(pc.field("source") == "own").equals(own)
+
+
+def test_an_sae_of_the_run_itself_is_known_and_not_added_again(run: RunFolder, ours: list[Path]) -> None:
+    before = below(run.path)
+    result = evaluated(run, ours, "--add")
+    assert result.exit_code == 0, result.stderr
+    stands = [line.rsplit("|", 2)[1].strip() for line in result.stdout.splitlines() if "**" in line]
+    assert stands == ["this run's own: on it"] * 3
+    assert result.stderr.count("is this run's own, and in its table already") == 3
+    assert below(run.path) == before
+    (row,) = json.loads(evaluated(run, ours[:1], "--json").stdout)
+    own = next(row for row in run.rows() if row.run_name == ours[0].name)
+    assert (row["own_trial_id"], row["dominated_by"]) == (own.trial_id, None)
+
+
+def test_a_run_whose_frontier_cannot_be_made_is_refused_before_anything_is_measured(
+    run: RunFolder, theirs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.commands.trained.model_and_rows_of", None)
+    run.write_sweep("name: [")
+    result = evaluated(run, theirs[:1], "--add")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert not (run.path / "external").exists()
 
 
 def test_an_output_of_a_block_is_measured_as_the_input_of_the_next(run: RunFolder, theirs: list[Path]) -> None:

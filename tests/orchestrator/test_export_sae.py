@@ -1,6 +1,9 @@
 """`export-sae`: which trials, where to, and that the target is whole or untouched."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,40 @@ def test_frequencies_of_another_text_than_the_trial_saw_are_refused(
     assert "is not what it was when L1-local-c0.1-s0 was trained" in result.stderr
     assert "--no-sparsity" in result.stderr
     assert exported(run, tmp_path / "to", "--trial", row.run_name, "--no-sparsity").exit_code == 0
+
+
+def test_progress_is_told_beside_the_result(run: RunFolder, tmp_path: Path) -> None:
+    result = exported(run, tmp_path / "to", "--plain")
+    assert result.stdout.split() == [str(tmp_path / "to" / name) for name in names(tmp_path / "to")]
+    assert "counting how often elements fire" in result.stderr
+    assert re.search(r"^\d\d:\d\d:\d\d counting", result.stderr, re.MULTILINE)
+
+
+REFUSED_AT_ONCE = (
+    "export-sae {run} --to {to} --trial nothing",
+    "export-sae {run} --to {run}",
+    "export-sae {run} --to {to} --all --format dictionary_learning",
+    "export-sae nosuch --to {to}",
+    "evaluate --sae {to} --like {run}",
+    "evaluate --sae {sae} --like nosuch",
+    "evaluate --sae {sae} --like {run} --trial nothing",
+    "sync nosuch",
+)
+
+
+def test_what_cannot_be_done_is_said_before_pytorch_is_loaded(run: RunFolder, tmp_path: Path) -> None:
+    sae = tmp_path / "sae"
+    sae.mkdir()
+    for file in ("cfg.json", "sae_weights.safetensors"):
+        (sae / file).write_text("{}")
+    places = {"run": run.path, "to": tmp_path / "to", "sae": sae}
+    commands = [[part.format(**places) for part in line.split()] for line in REFUSED_AT_ONCE]
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from orchestrator.cli import app
+codes = [CliRunner().invoke(app, arguments).exit_code for arguments in {commands}]
+print(codes, [name for name in ("torch", "transformers", "mlflow", "ray") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == f"{[2] * len(commands)} []"

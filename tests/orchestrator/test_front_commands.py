@@ -34,9 +34,9 @@ frontier: {{reference: {{l0: 100, ce_loss_increase: 5, n_alive_elements: 1000}},
 """
 
 
-def made(path: Path, *, lr: float = 1e-3) -> Path:
+def made(path: Path, *, lr: float = 1e-3, seeds: int = 3) -> Path:
     folder = RunFolder(path)
-    rows = fake_rows(layers=2, coeffs=4, seeds=3, losses=("local", "e2e"))
+    rows = fake_rows(layers=2, coeffs=4, seeds=seeds, losses=("local", "e2e"))
     for row in rows:
         folder.write_row(row)
     folder.write_sweep(SWEEP.format(name=path.name, lr=lr))
@@ -130,7 +130,7 @@ def test_compare_shows_what_differs_and_refuses_other_reference_points(run: Path
     assert code == 0
     assert "Hypervolume in L0 and CE increase" in out
     assert "differs  train.lr: 0.001 -> 0.002" in out
-    assert json.loads(call(compare, run, other, "--format", "json")[1])["readings"]
+    assert json.loads(call(compare, run, other, "--json")[1])["readings"]
     assert r"\begin{tabular}" in call(compare, run, other, "--format", "latex")[1]
     (other / "sweep.yaml").write_text((other / "sweep.yaml").read_text().replace("l0: 100", "l0: 90"))
     code, _, said = call(compare, run, other)
@@ -149,6 +149,64 @@ def test_plot_draws_the_same_bytes_twice_and_leaves_the_run_alone(run: Path, tmp
     assert one == other
     assert one[:4] in (b"%PDF", b"<?xm", b"\x89PNG")
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_the_format_is_that_of_the_files_name(run: Path, tmp_path: Path):
+    opens = {"parquet": b"PAR1", "csv": b'"sweep_id"', "md": b"**At matched", "tex": b"\\begin{table}"}
+    for suffix, beginning in opens.items():
+        assert call(export, run, "-o", tmp_path / f"table.{suffix}")[0] == 0
+        assert (tmp_path / f"table.{suffix}").read_bytes().startswith(beginning)
+    assert call(export, run, "-o", tmp_path / "noname", "--format", "csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "x.csv", "--format", "parquet"], "x.csv is a name of a csv file, and --format says parquet"),
+        (["-o", "x.dat"], "cannot tell the format from its name"),
+        (["--table", "summary"], "--table summary without -o"),
+        (["--table", "matched", "--format", "latex"], "latex holds the comparisons of a paper"),
+        (["--table", "matched", "-o", "x.md"], "markdown holds the comparisons of a paper"),
+        (["--format", "html", "--at-ce", "0.2"], "--at-ce cannot be with --format html"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused_and_nothing_is_written(
+    run: Path, tmp_path: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(export, run, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_asked_for_and_cannot_be_told_is_said(run: Path, tmp_path: Path):
+    arguments = ["--at-ce", "99", "--reference", "l0=200"]
+    _, out, _ = call(frontier, run, *arguments)
+    assert "layer 0 (256): no frontier reaches CE increase 99 (" in out
+    notes = json.loads(call(frontier, run, *arguments, "--json")[1])["notes"]
+    assert len(notes) == 2
+    assert "no frontier reaches CE increase 99" in call(export, run, "--format", "latex", "--at-ce", "99")[2]
+    half = made(tmp_path / "half-00000001")
+    text = (half / "sweep.yaml").read_text()
+    (half / "sweep.yaml").write_text(re.sub(r"reference: \{.*?\}, ", "", text))
+    _, out, _ = call(frontier, half, "--reference", "l0=200")
+    assert "no hypervolume in L0 and CE increase: there is no reference for CE increase" in " ".join(out.split())
+    assert "there is no reference" not in call(frontier, half)[1]
+
+
+def test_a_run_is_not_compared_with_itself(run: Path):
+    code, out, said = call(compare, run, run)
+    assert (code, out) == (2, "")
+    assert "A and B are the same run" in said
+
+
+def test_with_one_seed_it_is_said_once_that_nothing_is_sure(tmp_path: Path):
+    one = made(tmp_path / "one-00000001", seeds=1)
+    out = call(frontier, one)[1]
+    assert out.count("that takes 3 seeds") == 1
+    assert "cannot tell" not in out
+    assert re.search(r"layer 0: e2e differs from local at L0 \S+ by \S+ in CE increase: \S+, \S+ of local's", out)
 
 
 @pytest.mark.parametrize(

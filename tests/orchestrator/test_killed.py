@@ -36,13 +36,14 @@ def twin(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_text: 
 
 
 def everything(folder: Path) -> dict[str, object]:
-    """Rows, curves and weights."""
-    weights = {
+    """Rows, curves, weights and elements."""
+    files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder / "saes").rglob("*")
+        for name in ("saes", "elements")
+        for path in (folder / name).rglob("*")
         if path.is_file()
     }
-    return {"science": science(folder), "weights": weights}
+    return {"science": science(folder), "files": files}
 
 
 def step_of(bench: Bench) -> int:
@@ -75,7 +76,8 @@ def check_goes_on(bench: Bench, twin: dict[str, object], *more: str) -> str:
         "append.middle:*.jsonl:9=kill",
         "evaluate:9=kill",
         "rename:sae.safetensors:2=kill",
-        "renamed:????????????????.json:2=kill",
+        "renamed:????????????????.json:3=kill",
+        "renamed:????????????????.json:4=kill",
         "rename:plan.json=kill",
         "write.middle:owner:3=kill",
     ],
@@ -164,7 +166,11 @@ def tear(path: Path) -> None:
         ("status.json", tear, ""),
         ("lease.json", flip, ""),
         ("events.jsonl", tear, ""),
-        ("launch.json", tear, ""),
+        ("launch.json", tear, "launch.json is not a readable SavedLaunch"),
+        ("plan.json", flip, "its spare copy is used"),
+        ("plan.json", Path.unlink, "plan.json is gone; its spare copy is used"),
+        ("spare/plan.json", tear, ""),
+        ("runs.json", tear, ""),
         ("journal/*.jsonl", flip, ""),
     ],
 )
@@ -172,18 +178,18 @@ def test_damage_while_nobody_looks_is_made_good(
     bench: Bench, twin: dict[str, object], pattern: str, damage: Callable[[Path], None], told: str
 ):
     assert launched(bench, faults="step:9=kill")[0] == -signal.SIGKILL
+    (bench.run_folder / "runs.json").write_text("{}")  # of a launch with MLflow
     (path, *_) = sorted(bench.run_folder.glob(pattern))
     damage(path)
     assert told in check_goes_on(bench, twin)
 
 
-@pytest.mark.parametrize("damage", [flip, tear])
-def test_a_damaged_row_is_told_and_its_trial_trained_again(
-    bench: Bench, twin: dict[str, object], damage: Callable[[Path], None]
+@pytest.mark.parametrize(("of", "damage"), [("results", flip), ("journal", flip), ("journal", Path.unlink)])
+def test_a_damaged_row_or_journal_is_told_and_its_trial_trained_again(
+    bench: Bench, twin: dict[str, object], of: str, damage: Callable[[Path], None]
 ):
     assert launched(bench)[0] == 0
-    row = sorted((bench.run_folder / "results").glob("*.json"))[2]
-    damage(row)
+    damage(sorted((bench.run_folder / of).glob("*"))[2])
     said = check_goes_on(bench, twin)
     assert "is run again" in said
     assert "1 trials in 1 packs" in said
@@ -199,6 +205,18 @@ def test_a_disk_that_is_full_ends_with_words_and_goes_on_with_room(
     assert "disk: cannot write" in said
     assert "Traceback" not in said
     assert RowStatus.FAILED not in {row.status for row in RunFolder(bench.run_folder).rows()}
+    check_goes_on(bench, twin)
+
+
+def test_a_hang_of_the_one_process_is_told_with_where_it_hangs(bench: Bench, twin: dict[str, object]):
+    child = Child(bench, "--set", "resources.hung_after_minutes=0.03", faults="step:9=hang")
+    child.wait_until(lambda: f"end it (kill -9 {child.pid}) and give the same command again" in child.said)
+    (log, *_) = [
+        path for path in bench.run_folder.glob("packs/*/log.txt") if "most recent call first" in path.read_text()
+    ]
+    assert "in _happen" in log.read_text()
+    child.signal(signal.SIGKILL)
+    child.wait()
     check_goes_on(bench, twin)
 
 

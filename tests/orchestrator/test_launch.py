@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,17 +101,43 @@ def test_a_sweep_ends_with_its_frontier_and_where_everything_is(bench: Bench):
     folder = RunFolder(bench.run_folder)
     assert "Frontier at layer 0: ce_loss_increase against l0" in ran.stdout
     assert "8 of 8 trials are done" in ran.stdout
-    for path in (folder.frontier, folder.path / "frontier.png", folder.path / "frontier.svg", folder.path / "saes"):
+    names = ("frontier.parquet", "frontier.png", "frontier.svg", "report.html", "saes")
+    for path in (folder.path / name for name in names):
         assert path.exists()
         assert str(path) in ran.stdout
     status = folder.status()
     assert status is not None
     assert (status.state, status.n_done, status.pid) == (SweepState.COMPLETE, 8, None)
     assert set(status.packs.values()) == {PackState.DONE}
+    assert (status.fraction, status.eta_s) == (1.0, None)
+    [said] = re.findall(r'"sweeps":\[{.*?}\]', folder.report.read_text("utf-8"))
+    assert all(part in said for part in ('"state":"done"', '"n_done":8', '"n_running":0', '"n_rows":8'))
     events = [event.event for event in folder.events()]
     assert (events[0], events[-1]) == ("sweep_started", "sweep_ended")
     assert events.count("trial_done") == 8
     assert len(folder.manifest().snapshots) == 1
+
+
+def test_a_report_that_cannot_be_made_costs_no_result(done: Bench, monkeypatch: pytest.MonkeyPatch):
+    folder = RunFolder(done.run_folder)
+    folder.report.unlink()
+    status = folder.status()
+    assert status is not None
+    folder.write_status(status.model_copy(update={"state": SweepState.STOPPED}))
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("the page is gone")
+
+    monkeypatch.setattr("dashboards.report.write_report", broken)
+    ran = launch(done)
+    assert ran.exit_code == 0, ran.output
+    assert str(folder.report) not in ran.stdout
+    assert [event.message for event in folder.events() if event.event == "trouble"] == [
+        "no report of the sweep: the page is gone"
+    ]
+    monkeypatch.undo()
+    assert str(folder.report) in launch(done).stdout
+    assert folder.report.exists()
 
 
 def test_the_same_command_again_does_nothing_and_shows_the_frontier(done: Bench):

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,32 @@ def test_seconds_of_all_attempts_are_counted(pack: SmallPack):
         assert row.started_at == spent
         assert (row.cost["train_s"] or 0) > 0
         assert (row.cost["train_wall_s"] or 0) >= (row.cost["train_s"] or 0)
+
+
+@pytest.mark.parametrize("days", [-3, 400])
+def test_a_clock_that_jumps_changes_nothing(pack: SmallPack, monkeypatch: pytest.MonkeyPatch, days: int):
+    """In the middle of an attempt and between two."""
+    whole, job = pack.fresh(), pack.fresh()
+    run(whole)
+    jumps = timedelta(0)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "datetime":  # type: ignore[override]
+            return datetime.now(tz) + jumps
+
+    def jump(place: str, number: int | None) -> None:
+        nonlocal jumps
+        jumps = timedelta(days=days) if (place, number) == ("step", 5) else jumps
+
+    monkeypatch.setattr("orchestrator.folder.clock.datetime", Clock)
+    with injected(jump):
+        stopped_after(job, 7)
+    jumps = timedelta(days=-days)
+    run(job)
+    check_like(job, outcome_of(whole))
+    times = [point.time_ms for point in folder_of(job).curve(job.trial_ids[0])]
+    assert max(times) - min(times) > 2 * 24 * 3600 * 1000
 
 
 # What is damaged

@@ -99,8 +99,23 @@ def test_resuming_what_is_complete_shows_it_once_more(done: Bench) -> None:
     assert {path: path.stat().st_mtime_ns for path in done.run_folder.rglob("*")} == written
 
 
+def test_a_sweep_file_that_was_damaged_is_put_back_and_told(done: Bench) -> None:
+    path = done.run_folder / "sweep.yaml"
+    written = path.read_text()
+    assert "seed: 0" in written
+    path.write_text(written.replace("seed: 0", "seed: 2"))  # one bit, and another sweep
+    ran = command("resume", str(done.run_folder))
+    assert ran.exit_code == 0
+    assert path.read_text() == written
+    assert "seed: 2" in (done.run_folder / "aside" / "sweep.yaml").read_text()
+    path.unlink()
+    assert command("resume", str(done.run_folder)).exit_code == 0
+    assert path.read_text() == written
+
+
 def test_a_folder_without_a_sweep_says_what_to_do(done: Bench) -> None:
     (done.run_folder / "sweep.yaml").unlink()
+    (done.run_folder / "spare" / "sweep.json").unlink()
     ran = command("resume", str(done.run_folder))
     assert ran.exit_code == 2
     assert "has no sweep.yaml" in ran.stderr

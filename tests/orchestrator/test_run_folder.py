@@ -197,6 +197,42 @@ def test_an_sae_comes_back_and_is_missing_while_it_is_not_whole(folder: RunFolde
     assert folder.read_sae(config.trial_id) is None
 
 
+def test_weights_that_are_not_those_of_their_row_are_refused(folder: RunFolder):
+    config = a_config()
+    sha256 = folder.write_sae(config.trial_id, {"b_dec": torch.zeros(64)}, config)
+    folder.write_row(a_row(config).model_copy(update={"sae_sha256": sha256}))
+    assert folder.read_sae(config.trial_id) is not None
+    path = folder.sae(config.trial_id) / "sae.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="is not what was written"):
+        folder.read_sae(config.trial_id)
+
+
+def test_a_plan_is_read_from_whichever_copy_is_whole(folder: RunFolder):
+    plan = a_plan()
+    folder.write_plan(plan)
+    first, second = folder.path / "plan.json", folder.path / "spare" / "plan.json"
+    written = first.read_bytes()
+    assert second.read_bytes() == written
+    for place in range(0, len(written), 97):  # whatever bit it is
+        damaged = bytearray(written)
+        damaged[place] ^= 1
+        first.write_bytes(damaged)
+        assert folder.plan() == plan
+    first.unlink()
+    assert folder.plan() == plan
+    assert folder.is_run
+    assert folder.read_from_spares() == [f"{first} is gone"]
+    second.write_bytes(written[:100])
+    with pytest.raises(BadInput, match=r"plan\.json"):
+        folder.plan()
+    first.write_bytes(written)
+    assert folder.plan() == plan
+    assert folder.read_from_spares() == []
+
+
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/etc", ".hidden", "a\n", "a\0", "-a", "a" * 201])
 def test_no_name_leaves_the_folder(tmp_path: Path, folder: RunFolder, name: str):
     for use in (

@@ -116,9 +116,19 @@ def test_a_torn_file_is_one_sentence_and_the_rest_is_shown(tmp_path: Path, file:
     assert len(as_json(tmp_path, "demo")["troubles"]) == 1  # pyright: ignore[reportArgumentType]
 
 
-def test_a_torn_plan_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
+def test_a_torn_plan_is_read_from_its_spare_copy(tmp_path: Path) -> None:
     folder = made_run(tmp_path)
+    before = status(tmp_path, "demo").stdout
     (folder.path / "plan.json").write_text('{"sweep_id": "de')
+    assert status(tmp_path, "demo").stdout == before
+    (folder.path / "plan.json").unlink()
+    assert status(tmp_path, str(folder.path)).stdout == before
+
+
+def test_a_torn_plan_without_one_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    for path in (folder.path / "plan.json", folder.path / "spare" / "plan.json"):
+        path.write_text('{"sweep_id": "de')
     ran = status(tmp_path, "demo")
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr.count("error: ") == 1

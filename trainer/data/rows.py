@@ -50,6 +50,21 @@ class RowSet:
         """The same rows in the type they are stored in."""
         return self._tokens[self._index[positions]]
 
+    def at(
+        self, rows: Integer[Tensor, "*places"], positions: Integer[Tensor, "*places_too"]
+    ) -> Integer[Tensor, "*tokens"]:
+        """Single tokens, by row of this set and position in it; the two broadcast. Reads no more than those."""
+        return torch.from_numpy(self._tokens[self._index[rows.numpy()], positions.numpy()].astype(np.int64))
+
+    def places(self, rows: Integer[Tensor, " places"]) -> Integer[np.ndarray, " places"]:
+        """Where rows of this set lie in the array that they are stored in."""
+        return self._index[rows.numpy()]
+
+    @property
+    def array(self) -> Integer[np.ndarray, "all_rows pos"]:
+        """The tokens that the rows are some of, as they are stored."""
+        return self._tokens
+
     def content_hash(self) -> str:
         """SHA-256 of the tokens of all rows in order, each token four bytes, little-endian; 64 hex digits."""
         digest = hashlib.sha256()

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trainer.errors import BadInput
+from trainer.external.folders import CONFIG, WEIGHTS, check_folder
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 Config = dict[str, object]
@@ -39,6 +39,8 @@ class ExternalSAE:
     model: str | None
     model_hash: str | None
     """Hash of the model's weights, in SAEs that this program exported."""
+    trial_id: str | None
+    """The same, of the trial that it was."""
     centred: bool
     """Whether it reads a residual stream whose mean over `d_model` is removed."""
     context: int | None
@@ -66,8 +68,7 @@ def read_saelens(folder: Path) -> ExternalSAE:
     Raises:
         BadInput: no such folder, a broken one, or an SAE that cannot be measured exactly, with the reason.
     """
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise BadInput(_not_there(folder))
+    check_folder(folder)
     text = (folder / CONFIG).read_bytes()
     config = _parsed(text, folder / CONFIG)
     facts = _facts(config)
@@ -84,22 +85,12 @@ def read_saelens(folder: Path) -> ExternalSAE:
         hook=_text(facts.get("hook_name")),
         model=_text(facts.get("model_name")),
         model_hash=_text(own.get("model_hash")) if isinstance(own, dict) else None,
+        trial_id=_text(own.get("trial_id")) if isinstance(own, dict) else None,
         centred=isinstance(kwargs, dict) and bool(kwargs.get("center_writing_weights", False)),
         context=value if isinstance(value := facts.get("context_size"), int) else None,
         prepend_bos=value if isinstance(value := facts.get("prepend_bos"), bool) else None,
         config=config,
     )
-
-
-def _not_there(folder: Path) -> str:
-    if not folder.is_dir():
-        hub = "" if folder.is_absolute() or len(folder.parts) < 2 else (
-            f". For one of the Hugging Face hub:  hf download {'/'.join(folder.parts[:2])} --local-dir DIR  first"
-        )  # fmt: skip
-        return f"{folder}: no such folder; expected an SAE as SAELens saves it, with {CONFIG} and {WEIGHTS}{hub}"
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-    hint = f". It has folders that do: {', '.join(inside[:5])}" if inside else ""
-    return f"{folder} has no {CONFIG} with {WEIGHTS} beside it: expected an SAE as SAELens saves it{hint}"
 
 
 def _parsed(text: bytes, path: Path) -> Config:

@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from orchestrator.folder.records import SweepState
+from orchestrator.folder.records import CurvePoint, SweepState
 from orchestrator.tracking import Mirror, TrialRun, copier, store
 from orchestrator.tracking.cursor import read_cursor
 from orchestrator.tracking.publication import Publication
@@ -138,6 +139,34 @@ def test_without_the_cursor_everything_is_sent_again_and_nothing_is_doubled(
     (sweep.folder.mlflow / "cursor.json").write_text("{ torn")
     assert copied(sweep, uri).points == first.points
     assert_equal(client, sweep)
+
+
+@pytest.mark.parametrize("cursor_too", [False, True])
+def test_points_that_were_lost_and_made_again_are_there_once(
+    uri: str, client: MlflowClient, sweep: ASweep, *, cursor_too: bool
+) -> None:
+    """MLflow has them with the times that they had before, and a point cannot be taken out of a run."""
+    sweep.train()
+    sweep.end_all()
+    copied(sweep, uri)
+    path = sweep.folder.journal(sweep.ids[0])
+    first, second, third, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, third, *rest]))
+    again = CurvePoint.model_validate_json(second).model_copy(update={"time_ms": T0 + 10**6})
+    sweep.folder.add_curve_points(sweep.ids[0], [again])
+    row = sweep.folder.row(sweep.ids[0])
+    assert row is not None
+    sweep.folder.write_row(row.model_copy(update={"finished_at": row.finished_at + timedelta(hours=1)}))
+    if cursor_too:
+        (sweep.folder.mlflow / "cursor.json").unlink()
+    copy = sweep.copier(uri)
+    copy.copy()
+    assert copy.done.runs_made == 0  # while packs train nothing is thrown away
+    assert copied(sweep, uri).runs_made == 1
+    assert_equal(client, sweep)
+    name = sweep.configs[0].run_name
+    assert sweep.said == [("info", f"the run of {name} had points that were made again since; made anew")]
+    assert copied(sweep, uri).runs_made == 0
 
 
 def test_what_mlflow_lost_since_is_sent_again(uri: str, client: MlflowClient, sweep: ASweep) -> None:
