@@ -1,12 +1,15 @@
-"""Turns of other tools with the C library's memory as their users have it, in a process where ours keeps what it frees.
+"""Turns of other tools with the process as their users have it: its memory and its precision.
 
 Our workers set glibc to keep freed memory (`trainer/memory.py`). In one process that would be set for every tool that
 takes turns, and it is worth up to a third of a dense step. So a peer's turn runs under glibc's own thresholds: those
-that its dynamic adjustment arrives at once arrays of tens of megabytes were freed, which it does in the first step.
+that its dynamic adjustment arrives at once arrays of tens of megabytes were freed, which it does in the first step. Nor
+do they get the TF32 that our packs set on a GPU.
 """
 
 import ctypes
 import platform
+
+import torch
 
 from benchmarks.timing import Clock, Turn
 from trainer.memory import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, keep_freed_memory
@@ -25,13 +28,16 @@ def hand_back_freed_memory() -> bool:
 
 
 def as_it_stands(turn: Turn) -> Turn:
-    """The turn, with memory as it is without us."""
+    """The turn, with memory and precision as they are without us."""
 
     def run(clock: Clock) -> float:
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
         hand_back_freed_memory()
         try:
             return turn(clock)
         finally:
             keep_freed_memory()
+            torch.set_float32_matmul_precision(precision)
 
     return run

@@ -1,13 +1,13 @@
 """Faults at random moments of a sweep, against its twin that nobody disturbed: `python -m benchmarks.chaos [--out F]`.
 
     main    the sweep on Ray, its curves going to MLflow's own server over SQLite: at least 50 faults of all kinds
-    local   the same in one process (`--local`), without MLflow
+    local   the same in one process (`--local`)
     memory  on Ray, faults that are out of memory: packs are split, so numbers are compared up to the order of sums
 
 After each fault that ends a launch the same command comes again, `launch` and `resume` by turns, until the sweep is
 done. Moments are drawn from a seed as shares of the sweep's steps; what a fault then meets is up to the machine. The
 run folder lies on a small disk in memory where one can be mounted, so that it can be filled; clocks jump where Debian's
-libfaketime is installed. Real processes; nothing else should run on the machine.
+libfaketime is installed (`local` alone: Ray does not start with it). Real processes; nothing else should run there.
 """
 
 import argparse
@@ -70,8 +70,11 @@ class Chaos:
             self._happen(fault)
         while self.sweep.code is None or not self._is_done():
             self._look()
-        for _, what in sorted(self.scene.later, key=lambda each: each[0]):
-            what()
+        while self.scene.later:
+            time.sleep(POLL_S)
+            self._end_what_is_due()
+        self.sweep.start()  # once more, as a user does who sees that MLflow has not got everything
+        self.sweep.wait()
 
     def _until(self, fault: Planned) -> bool:
         """Until it is due. False where the sweep is done before."""
@@ -109,18 +112,24 @@ class Chaos:
             other["lost_s"] = None  # cannot be told from the next one's
         self._open = [(record, time.monotonic(), {pack.pack_id: pack for pack in harm.hit})]
         if harm.over:
-            record["exit_code"] = self.sweep.wait()
+            while self.sweep.code is None:
+                self._end_what_is_due()
+                time.sleep(POLL_S)
+            record["exit_code"] = self.sweep.code
             self.sweep.start()
 
     def _look(self) -> None:
         time.sleep(POLL_S)
-        now_s = time.monotonic()
-        for due in [each for each in self.scene.later if each[0] <= now_s]:
-            self.scene.later.remove(due)
-            due[1]()
-        self._see_recovered(now_s)
+        self._end_what_is_due()
+        self._see_recovered(time.monotonic())
         if self.sweep.code is not None and not self._is_done():
             self._again()
+
+    def _end_what_is_due(self) -> None:
+        """Faults that last for a while."""
+        for due in [each for each in self.scene.later if each[0] <= time.monotonic()]:
+            self.scene.later.remove(due)
+            due[1]()
 
     def _see_recovered(self, now_s: float) -> None:
         there = self.sweep.packs()
@@ -192,7 +201,7 @@ def undisturbed(folder: Path, options: argparse.Namespace, *, local: bool, uri: 
 
 def disturbed(part: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One part: the twin, the sweep, and how they compare."""
-    local, with_mlflow = part == "local", part == "main"
+    local, with_mlflow = part == "local", part != "memory"
     folder.mkdir()
     twin_uri = f"sqlite:///{folder}/twin.db" if with_mlflow else None
     twin, twin_s = undisturbed(folder / "twin", options, local=local, uri=twin_uri)
@@ -204,7 +213,7 @@ def disturbed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
         door, server, store = held.enter_context(mlflow(folder / "store")) if with_mlflow else (None, None, None)
         uri = door.url if door else None
         sweep = Sweep(folder, folder / "disk" / "runs", n_tokens=options.tokens, local=local, uri=uri)
-        clock = clock_environ(folder) if options.clock else {}
+        clock = clock_environ(folder) if options.clock and local else {}  # Ray's server does not start with it
         sweep.environ = {"SAE_FRONTIER_CHECKPOINT_S": str(options.checkpoint_s), **clock}
         there = [*(["ray"] if not local else []), *(["mlflow"] if with_mlflow else [])]
         there += [*(["disk"] if own_disk else []), *(["clock"] if clock else [])]
@@ -253,7 +262,7 @@ def main() -> None:
     parser.add_argument("--clock", action=argparse.BooleanOptionalAction, default=True, help="whether clocks jump")
     parser.add_argument("--keep", type=Path, help="folder to keep run folders and what launches said")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and disks are cleared away
+    signal.signal(signal.SIGTERM, _leave)
     for part in options.parts:
         with tempfile.TemporaryDirectory(prefix="chaos-") as name:
             result = disturbed(part, Path(name) / part, options)
@@ -261,6 +270,11 @@ def main() -> None:
         print(json.dumps(shown, indent=1), flush=True)
         if options.out:
             _put(options.out, result, options)
+
+
+def _leave(*_: object) -> None:
+    """Servers and disks are cleared away on the way out."""
+    sys.exit(143)
 
 
 def _put(path: Path, result: dict[str, Any], options: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ grid:
     e2e: [0.5, 1.2, 3]
     e2e_downstream: [0.6, 1.5, 4]
   seed: 0
-resources: {cpus_per_pack: 1, trials_per_pack: 3, hung_after_minutes: 0.25}
+resources: {cpus_per_pack: 1, trials_per_pack: 3, hung_after_minutes: 0.75}
 logging: {log_every_steps: 5, eval_every_tokens: EVERY}
 """
 """The quick start's model, text, layers and losses; two of its 18 trials diverge in their first step."""

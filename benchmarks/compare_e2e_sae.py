@@ -70,12 +70,11 @@ class E2ESae(NamedTuple):
 
         def run(clock: Clock) -> float:
             batches = Stamped([{"input_ids": self.tokens}] * STEPS_PER_TURN, clock)
-            precision = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision("high" if autocast else precision)
+            if autocast:
+                torch.set_float32_matmul_precision("high")
             with silent(), torch.autocast(self.tokens.device.type, dtype=torch.bfloat16, enabled=autocast):
                 self.train(batches)
             batches.stamps.append(clock.now())
-            torch.set_float32_matmul_precision(precision)
             return batches.step_seconds()
 
         return run

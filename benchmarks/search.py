@@ -5,11 +5,12 @@ The quick start's model, losses and SAE size at one layer; `N_TOKENS` tokens a t
 1. Two dense grids of `N_DENSE` coefficients per loss, logarithmically even. One is shipped as `sweeps/dense.yaml`:
    alike for all losses and as wide as it has to be where nothing is known. The other is tuned to each loss (`ENDS`):
    what one would take who had seen the front before.
-2. `fill` by gaps and by hypervolume, and Optuna's TPE, with half of the grid's SAE-tokens and with three quarters.
+2. `fill` by gaps and by hypervolume, and Optuna's TPE, with half of the grid's SAE-tokens (`--shares` for others).
    Beside the wide grid they begin with two of its coefficients and one range of L0; beside the tuned one with its two
    ends. Hypervolume of L0 (as log10) and CE loss increase up to `WORST`, as a share of the grid's: of trials alone, and
-   with straight lines between neighbours on the front, which is what matched comparisons read. Beside it the most that
-   half of the grid's own trials have, and the widest gap in L0.
+   with straight lines between neighbours on the front, which is what matched comparisons read; for the wide grid from
+   the L0 on that searches are asked for, and everywhere. Beside it the most that as many of the grid's own trials have,
+   and the widest gap in L0.
 3. `match` from the ends of the tuned grid: the CE loss increase at `PLACES` of the way between theirs, as logarithms
    go; how many trials more it takes to come within 5 %.
 
@@ -47,9 +48,9 @@ WIDE_START = (3, 8)
 """Which two of the wide grid's coefficients a search begins with."""
 WIDE_L0 = (10.0, 170.0)
 LAYER = 3
-SHARES = (0.5, 0.75)
+SHARES = (0.5,)
 SEARCHES = ("fill by gap", "fill by hypervolume", "tpe")
-PLACES = (0.3, 0.5, 0.7)
+PLACES = (0.3, 0.7)
 WORST = {"l0": 200.0, "ce_loss_increase": 3.5}
 REFERENCE = np.array([log10(WORST["l0"]), WORST["ce_loss_increase"]])
 Points = dict[float, tuple[float, ...]]
@@ -152,8 +153,10 @@ def costs_of(series: Points) -> np.ndarray:
     return np.array([[log10(l0), ce] for l0, ce in series.values() if l0 >= 1])
 
 
-def volume(costs: np.ndarray) -> float:
-    return hypervolume(costs, reference=REFERENCE)
+def volume(costs: np.ndarray, from_l0: float = 1.0) -> float:
+    """Hypervolume; L0 below `from_l0` counts as that, since nobody asked for it."""
+    counted = np.column_stack([np.maximum(costs[:, 0], log10(from_l0)), costs[:, 1]])
+    return hypervolume(counted, reference=REFERENCE)
 
 
 def joined(costs: np.ndarray) -> np.ndarray:
@@ -164,11 +167,11 @@ def joined(costs: np.ndarray) -> np.ndarray:
     return np.column_stack([x, np.interp(x, front[:, 0], front[:, 1])])
 
 
-def best_part(costs: np.ndarray, n: int) -> float:
+def best_part(costs: np.ndarray, n: int, from_l0: float = 1.0) -> float:
     """The largest hypervolume of `n` of these trials."""
     from orchestrator.search.layout import Layout, Place
 
-    places = [Place(float(x), float(y), float(index)) for index, (x, y) in enumerate(costs)]
+    places = [Place(max(float(x), log10(from_l0)), float(y), float(index)) for index, (x, y) in enumerate(costs)]
     layout = Layout([], places, (float(REFERENCE[0]), float(REFERENCE[1])))
     return volume(np.array([place[:2] for place in layout.best(n)]))
 
@@ -194,12 +197,14 @@ def compared(
             mine, grids = (costs_of(dict(enumerate(p for name in ENDS for p in all_[name].values()))) for all_ in both)
         else:
             mine, grids = costs_of(ours[loss]), costs_of(theirs[loss])
-        n = len(mine)
+        low = WIDE_L0[0] if grid == "wide" else 1.0
+        n, n_dense = (sum(len(all_[name]) for name in ENDS if loss in (name, "all")) for all_ in both)
         line: dict[str, object] = {"search": kind, "grid": grid, "share": share, "seed": seed, "loss": loss}
-        line |= {"n_trials": n, "n_dense": len(grids), "volume_ratio": round(volume(mine) / volume(grids), 4)}
+        line |= {"n_trials": n, "n_dense": n_dense, "volume_ratio": round(volume(mine, low) / volume(grids, low), 4)}
+        line["volume_ratio_everywhere"] = round(volume(mine) / volume(grids), 4)
         if loss != "all":
-            line["best_part_of_grid"] = round(best_part(grids, round(share * N_DENSE)) / volume(grids), 4)
-            line["volume_ratio_joined"] = round(volume(joined(mine)) / volume(joined(grids)), 4)
+            line["best_part_of_grid"] = round(best_part(grids, round(share * N_DENSE), low) / volume(grids, low), 4)
+            line["volume_ratio_joined"] = round(volume(joined(mine), low) / volume(joined(grids), low), 4)
             l0 = range_of(grid, theirs[loss])
             line |= {"gap": round(widest_gap(ours[loss], l0), 3), "gap_dense": round(widest_gap(theirs[loss], l0), 3)}
         lines.append(line)
@@ -243,6 +248,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/search-benchmark"), help="folder for trained trials")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of the grid's SAE-tokens")
+    parser.add_argument("--places", type=float, nargs="*", default=PLACES, help="of the targets of match")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=SEARCHES)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -266,7 +272,7 @@ def main() -> None:
     }
     targets = {
         (place, seed): {loss: target_of(place, loss, dense["tuned", seed][loss]) for loss in ENDS}
-        for place in PLACES
+        for place in given.places
         for seed in given.seeds
     }
     match = {"kind": "match", "tolerance": 0.05, "max_trials": 6}

@@ -23,6 +23,7 @@ from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss
 from trainer.memory import keep_freed_memory
 from trainer.models import FrozenModel, load_model
 from trainer.pack import Pack
+from trainer.step import LOOK_EVERY_STEPS
 
 Loss = Literal["local", "e2e", "e2e_downstream"]
 LOSSES: tuple[Loss, ...] = ("local", "e2e", "e2e_downstream")
@@ -154,8 +155,9 @@ class OurPack:
         self.last_loss = float("nan")
         """Of the first SAE, at the last step whose curves were asked for."""
         self._events = self.pack.train(log_every_steps=log_every_steps)
-        self()  # the first step finds out how sparse the latents are, and compiles
-        self()
+        # The first step finds out how sparse the latents are, and compiles; off the CPU nobody looks before this one.
+        for _ in range(2 if self.pack.may_wait else LOOK_EVERY_STEPS + 1):
+            self()
 
     def __call__(self) -> None:
         """One optimizer step, as a sweep's worker takes it, with its curves every so many steps."""

@@ -1,1 +1,1 @@
-"""Pictures of sweeps. Reads the files of a run folder and nothing else: imports none of our other packages."""
+"""Pictures and pages of sweeps. Reads files of run folders and nothing else: imports none of our other packages."""

@@ -8,6 +8,7 @@ from typing import Any
 from dashboards.reading import Fields, count, fields_in, json_of, number, text, told
 from dashboards.runs import SWEEP_ID, TRIAL_ID
 from dashboards.settings import layer_of
+from dashboards.standing import held, packs_of
 
 
 def trials_of(
@@ -41,6 +42,13 @@ def trials_of(
             }
         )
     return found
+
+
+def state_of_one(folder: Path, plan: Mapping[str, Any], trial_id: str) -> str:
+    """How a trial stands that has no result yet: `running` or `waiting`."""
+    mine = [pack_id for pack_id in pack_ids(plan) if trial_id in fields_in(plan.get("packs"))[pack_id]]
+    states = [pack["state"] for pack in packs_of(folder, mine, [])]
+    return "running" if "running" in states and held(folder) else "waiting"
 
 
 def why_ended(result: Mapping[str, Any]) -> str | None:

@@ -31,7 +31,8 @@ class Limits(NamedTuple):
     n_points: int = 120
     """Of a curve: the lowest and the highest of each stretch, first and last."""
     n_bytes: int = 12_000_000
-    """Of data, as text. Trials on a frontier come first, then those that are done, then the others."""
+    """Of data, as text, at most half of it for trials with elements, most of the rest for trials with curves. Trials on
+    a frontier come first, then those that are done, then the others."""
 
 
 def write_report(folder: Path, *, ended_as: str = "") -> Path:
@@ -121,7 +122,8 @@ def _trials(folder: Path, whole: Fields, shown_as: Path, limits: Limits) -> tupl
             if part:
                 left_out[part] += bool(one[part])
                 one |= {part: None if part == "elements" else {}}
-            if len(text := f'"{trial_id}":{data_text(one)}') <= left:
+            text = f'"{trial_id}":{data_text(one)}'
+            if len(text) <= left - limits.n_bytes * _kept_free(one):
                 found.append(text)
                 left -= len(text)
                 was_thinned |= bool(one["thinned"] and one["curves"])
@@ -130,6 +132,13 @@ def _trials(folder: Path, whole: Fields, shown_as: Path, limits: Limits) -> tupl
             left_out["all"] = len(ids) - len(found)
             break
     return found, _notes(left_out, len(ids), limits, was_thinned=was_thinned)
+
+
+def _kept_free(one: Fields) -> float:
+    """The share of a report that a trial leaves to those after it: many with little tell more than few with all."""
+    if one["elements"]:
+        return 0.5
+    return 0.15 if one["curves"] else 0.0
 
 
 def _notes(left_out: Mapping[str, int], n_trials: int, limits: Limits, *, was_thinned: bool) -> list[str]:

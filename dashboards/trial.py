@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dashboards.detail import frontier_of
 from dashboards.mlflow_links import run_links_of
-from dashboards.planned import why_ended
+from dashboards.planned import state_of_one, why_ended
 from dashboards.reading import (
     Fields,
     Unreadable,
@@ -21,7 +21,7 @@ from dashboards.reading import (
     text,
     told,
 )
-from dashboards.runs import TRIAL_ID, digest, held, version_of
+from dashboards.runs import TRIAL_ID, digest, version_of
 from dashboards.settings import alone_command, layer_of, settings_of, sweep_text
 
 MOST_POINTS = 400
@@ -35,14 +35,9 @@ Curves = dict[str, dict[str, list[Any]]]
 
 def version(folder: Path, trial_id: str) -> str:
     """Another one whenever `trial` may say something else."""
-    names = (
-        f"results/{trial_id}.json",
-        f"journal/{trial_id}.jsonl",
-        f"elements/{trial_id}.json",
-        "runs.json",
-        "mlflow/links.json",
-    )
-    return digest((folder.name, trial_id, version_of(folder), [stamp(folder / name) for name in names], held(folder)))
+    own = (f"results/{trial_id}.json", f"journal/{trial_id}.jsonl", f"elements/{trial_id}.json")
+    files = [stamp(folder / name) for name in (*own, "runs.json", "mlflow/links.json")]
+    return digest((folder.name, trial_id, version_of(folder), files))
 
 
 class Sweep(NamedTuple):
@@ -89,6 +84,8 @@ def trial(
     if not config and row is None:
         raise LookupError(NO_TRIAL)
     curves, was_thinned = told(problems, lambda: curves_of(folder, trial_id, most_points), ({}, False))
+    status = text(result.get("status")) or ("done" if row is not None else "")
+    status = status or told(problems, lambda: state_of_one(folder, sweep.plan, trial_id), "waiting")
     metrics = fields_in(result.get("metrics"))
     names = fields_in(sweep.plan.get("run_names"))
     return {
@@ -96,7 +93,7 @@ def trial(
         "run_name": text(result.get("run_name")) or text(names.get(trial_id)) or trial_id,
         "pack_id": text(result.get("pack_id")) or None,
         "row": row,
-        "status": text(result.get("status")) or ("done" if row is not None else "waiting"),
+        "status": status,
         "error": why_ended(result),
         "config": plain(config),
         "metrics": plain({name: value for name, value in metrics.items() if number(value) is not None}),

@@ -45,7 +45,7 @@ def test_the_specification_would_catch_a_misspelt_key(tmp_path: Path) -> None:
 
 def test_whoever_is_waited_for_has_a_health_check() -> None:
     waits = [(name, other, how) for name, s in SERVICES.items() for other, how in s.get("depends_on", {}).items()]
-    assert {other for _, other, _ in waits} == {"postgres", "mlflow", "ray-head"}
+    assert {other for _, other, _ in waits} == {"postgres", "mlflow", "ray-head", "prometheus"}
     for name, other, how in waits:
         assert how["condition"] == "service_healthy", (name, other)
         assert SERVICES[other]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
@@ -68,7 +68,7 @@ def test_no_secret_is_written_down() -> None:
 
 def test_every_published_port_is_for_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -118,6 +118,30 @@ def test_only_the_gpu_profile_asks_for_gpus() -> None:
     asking = {name for name, service in SERVICES.items() if "deploy" in service}
     assert asking == {"worker-gpu"}
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
+
+
+def test_prometheus_asks_each_ray_node_at_the_port_where_it_exports() -> None:
+    [job] = yaml.safe_load((ROOT / "dashboards/prometheus.yml").read_text())["scrape_configs"]
+    [asked] = job["dns_sd_configs"]
+    nodes = {name: service for name, service in SERVICES.items() if "RAY_AUTH_TOKEN" in service.get("environment", {})}
+    assert set(asked["names"]) == set(nodes)
+    option = f"--metrics-export-port={asked['port']}"
+    for name, service in nodes.items():
+        starts = (ROOT / "docker/launch.sh").read_text() if name == "launcher" else " ".join(service["command"])
+        assert option in starts, name
+
+
+def test_grafana_is_given_its_board_and_where_prometheus_is() -> None:
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+    [source] = yaml.safe_load((ROOT / "dashboards/grafana/datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = yaml.safe_load((ROOT / "dashboards/grafana/boards.yml").read_text())["providers"]
+    [board] = [to for file, to in mounts.items() if file.endswith("board.json")]
+    assert board.startswith(provider["options"]["path"])
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == board
+    text = (ROOT / "dashboards/grafana/board.json").read_text()
+    assert set(re.findall(r'"uid": "(\w+)"', text)) == {source["uid"]}
+    assert SERVICES["prometheus"]["profiles"] == SERVICES["grafana"]["profiles"] == ["metrics"]
 
 
 def test_mlflow_answers_to_the_name_that_workers_call_it_by() -> None:

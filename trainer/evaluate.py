@@ -12,13 +12,14 @@ from torch.nn import functional
 from trainer.clean import Capture, CleanRun, clean_run, run_above
 from trainer.data import Rows
 from trainer.elements import Collector
-from trainer.losses.terms import CHUNK_ELEMENTS, mse_term
+from trainer.losses.terms import chunk_elements, mse_term
 from trainer.metrics import EVAL_METRICS, WINDOW_METRICS, EvalBatch, Sums, add, batch_sums, finish
 from trainer.metrics.sparsity import window_sums
 from trainer.models import FrozenModel
 from trainer.models.parts import Linear
 from trainer.pulse import pulse
 from trainer.sae.forward import bank_forward
+from trainer.sae.types import BankOutput
 from trainer.spec import BankSpec
 from trainer.state import BankState
 
@@ -133,8 +134,16 @@ def window_counts(
         for spec, state, count in zip(specs, states, counts, strict=True):
             bank = state.bank
             x = clean.residuals[spec.layer].flatten(0, 1).to(bank.w_enc.dtype)
-            count += bank_forward(bank, x, path=state.switch.path, compute_dtype=spec.compute_dtype).firing_counts
+            count += _forward(spec, state, x).firing_counts
     return counts
+
+
+def _forward(spec: BankSpec, state: BankState, x: Float[Tensor, "tokens d_model"]) -> BankOutput:
+    """With the room that training found, so that an engine which has to be told it seldom computes twice."""
+    while True:
+        out = bank_forward(state.bank, x, path=state.switch.path, compute_dtype=spec.compute_dtype, room=state.room)
+        if state.room.was_enough():
+            return out
 
 
 def _bank_batch(
@@ -149,7 +158,7 @@ def _bank_batch(
     n_rows = tokens.shape[0]
     bank = state.bank
     x = clean.residuals[spec.layer].to(bank.w_enc.dtype)
-    out = bank_forward(bank, x.flatten(0, 1), path=state.switch.path, compute_dtype=spec.compute_dtype)
+    out = _forward(spec, state, x.flatten(0, 1))
     sae_output = rearrange(out.output, "n_saes (batch pos) d_model -> n_saes batch pos d_model", batch=n_rows)
     run = run_above(
         model,
@@ -201,7 +210,7 @@ def output_losses(
     Row by row and SAE by SAE, so that memory holds the logits of a few rows at a time.
     """
     n_saes, n_rows, n_pos, _ = sae.shape
-    at_once = max(1, CHUNK_ELEMENTS // (n_pos * unembedding.weight.shape[0]))
+    at_once = max(1, chunk_elements(sae.device) // (n_pos * unembedding.weight.shape[0]))
     ce_clean, ce_sae, kl = [], [], []
     for row in range(n_rows):
         clean_log_p = _log_p(clean[row], unembedding)

@@ -1,4 +1,4 @@
-/* Elements from a name, attributes and children; numbers and times as text. What comes from data is only ever text:
+/* Elements from a name, attributes and children. What comes from data is only ever text:
    nothing here parses HTML. Knows no sweeps. */
 "use strict";
 
@@ -7,11 +7,14 @@ const Dom = (() => {
 
   /** el("a", {href, class, on: {click}}, "text", child, null): null and false children are left out. */
   function el(name, attributes, ...children) {
-    const made = SVG.has(name) ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+    const made = SVG.has(name)
+      ? document.createElementNS("http://www.w3.org/2000/svg", name)
+      : document.createElement(name);
     for (const [key, value] of Object.entries(attributes || {})) {
       if (value === null || value === undefined || value === false) continue;
       if (key === "on") for (const [event, act] of Object.entries(value)) made.addEventListener(event, act);
-      else if (key === "style") for (const [property, to] of Object.entries(value)) made.style.setProperty(property, to);
+      else if (key === "style")
+        for (const [property, to] of Object.entries(value)) made.style.setProperty(property, to);
       else if (key === "href") made.setAttribute("href", address(value));
       else if (key === "checked" || key === "value" || key === "disabled" || key === "selected") made[key] = value;
       else made.setAttribute(key, value === true ? "" : String(value));
@@ -45,19 +48,28 @@ const Dom = (() => {
     box.shownAs = key;
     const focused = box.contains(document.activeElement) ? document.activeElement.id : "";
     const open = new Map([...box.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
-    const scrolled = new Map([...box.querySelectorAll(".scroll[id]")].map((one) => [one.id, [one.scrollLeft, one.scrollTop]]));
+    const scrolled = new Map(
+      [...box.querySelectorAll(".scroll[id]")].map((one) => [one.id, [one.scrollLeft, one.scrollTop]]),
+    );
     const built = [build()].flat(3).filter((one) => one !== null && one !== false && one !== undefined);
     box.replaceChildren(...built);
     box.hidden = built.length === 0;
     for (const one of box.querySelectorAll("details[id]")) if (open.has(one.id)) one.open = open.get(one.id);
-    for (const one of box.querySelectorAll(".scroll[id]")) if (scrolled.has(one.id)) [one.scrollLeft, one.scrollTop] = scrolled.get(one.id);
+    for (const one of box.querySelectorAll(".scroll[id]"))
+      if (scrolled.has(one.id)) [one.scrollLeft, one.scrollTop] = scrolled.get(one.id);
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     return box;
   }
 
   /** An id made of words that may hold anything. */
   function idOf(...words) {
-    return words.map((word) => String(word).replace(/[^A-Za-z0-9]+/g, (found) => [...found].map((c) => c.codePointAt(0).toString(36)).join("_"))).join("-");
+    return words
+      .map((word) =>
+        String(word).replace(/[^A-Za-z0-9]+/g, (found) =>
+          [...found].map((c) => c.codePointAt(0).toString(36)).join("_"),
+        ),
+      )
+      .join("-");
   }
 
   function download(name, text, type) {
@@ -86,66 +98,4 @@ const Dom = (() => {
   }
 
   return { el, part, idOf, download, copyButton };
-})();
-
-const Text = (() => {
-  const NONE = "–";
-  const known = (value) => typeof value === "number" && Number.isFinite(value);
-
-  /** Three digits, and all of a larger whole number. */
-  function number(value, digits = 3) {
-    if (!known(value)) return NONE;
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    if (size >= 10 ** digits || (Number.isInteger(value) && size < 1e9)) return Math.round(value).toLocaleString("en-US");
-    if (size < 1e-4) return value.toExponential(digits - 1).replace("-", "−").replace("e-", "e−");
-    return value.toPrecision(digits).replace(/^-/, "−");
-  }
-
-  /** As it stands in a file, but short: of coefficients and learning rates. */
-  function plain(value) {
-    return known(value) ? String(Number(value.toPrecision(6))) : value === null || value === undefined ? NONE : String(value);
-  }
-
-  function percent(value, digits = 0) {
-    if (!known(value)) return NONE;
-    return `${(100 * value).toFixed(digits).replace(/^-/, "−")} %`;
-  }
-
-  function signedPercent(value) {
-    if (!known(value)) return NONE;
-    const text = (100 * Math.abs(value)).toFixed(Math.abs(value) < 0.1 ? 1 : 0);
-    return Number(text) === 0 ? "0 %" : `${value > 0 ? "+" : "−"}${text} %`;
-  }
-
-  function duration(seconds) {
-    if (!known(seconds)) return NONE;
-    if (seconds < 90) return `${Math.round(seconds)} s`;
-    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-    if (seconds < 172800) return `${(seconds / 3600).toFixed(1)} h`;
-    return `${(seconds / 86400).toFixed(1)} d`;
-  }
-
-  /** 14:02:11Z today, else 2026-11-22 14:02Z. */
-  function time(iso) {
-    const moment = iso ? new Date(iso) : null;
-    if (!moment || Number.isNaN(moment.getTime())) return NONE;
-    const text = moment.toISOString();
-    const today = new Date().toISOString().slice(0, 10);
-    return text.slice(0, 10) === today ? `${text.slice(11, 19)}Z` : `${text.slice(0, 10)} ${text.slice(11, 16)}Z`;
-  }
-
-  function bytes(value) {
-    if (!known(value)) return NONE;
-    const units = ["B", "kB", "MB", "GB"];
-    let place = 0;
-    while (value >= 1000 && place < 3) [value, place] = [value / 1000, place + 1];
-    return `${value >= 10 || place === 0 ? Math.round(value) : value.toFixed(1)} ${units[place]}`;
-  }
-
-  function count(n, one, many) {
-    return `${n.toLocaleString("en-US")} ${n === 1 ? one : many || `${one}s`}`;
-  }
-
-  return { NONE, known, number, plain, percent, signedPercent, duration, time, bytes, count };
 })();

@@ -6,14 +6,29 @@ const Fronts = (() => {
   const known = Text.known;
   const GROUP = ["model", "model_hash", "eval_hash", "hookpoint", "loss", "d_sae"];
 
-  /** A pair of objectives of a sweep: {x, y, label}, both as Looks.metric says. */
+  /** The pairs of objectives of a sweep: {label, flag: its column, x, y as Looks.metric says, hasSteps}. */
   function pairs(detail) {
-    return (detail.objectives || [])
+    const objectives = detail.objectives || [];
+    const metric = (name, better) => ({ ...Looks.metric(name, detail), better: better || "lower" });
+    const found = objectives
       .filter((one) => one.x && one.y)
       .map((one) => {
-        const [better_x, better_y] = one.better || [];
-        return { label: one.label, x: { ...Looks.metric(one.x, detail), better: better_x || "lower" }, y: { ...Looks.metric(one.y, detail), better: better_y || "lower" } };
+        const [x, y] = [metric(one.x, (one.better || [])[0]), metric(one.y, (one.better || [])[1])];
+        return { label: one.label, flag: `on_front_${one.label}`, x, y, hasSteps: true };
       });
+    return found.length ? found : objectives.flatMap((one) => sidesOf(one, metric));
+  }
+
+  /** Of three metrics and more: each against the last, without steps, for a front of them is none in two alone. */
+  function sidesOf({ label, metrics, better = [] }, metric) {
+    const last = metrics.length - 1;
+    return metrics.slice(0, last).map((name, n) => ({
+      label: `${label}-${name}`,
+      flag: `on_front_${label}`,
+      x: metric(name, better[n]),
+      y: metric(metrics[last], better[last]),
+      hasSteps: false,
+    }));
   }
 
   const cost = (row, metric) => (metric.better === "higher" ? -row[metric.name] : row[metric.name]);
@@ -23,7 +38,8 @@ const Fronts = (() => {
     const usable = rows.filter((row) => known(row[pair.x.name]) && known(row[pair.y.name]));
     const sorted = usable.sort((a, b) => cost(a, pair.x) - cost(b, pair.x) || cost(a, pair.y) - cost(b, pair.y));
     const kept = [];
-    let best = Infinity, at = NaN;
+    let best = Infinity,
+      at = NaN;
     for (const row of sorted) {
       const [x, y] = [cost(row, pair.x), cost(row, pair.y)];
       if (y < best || (y === best && x === at)) {
@@ -59,7 +75,9 @@ const Fronts = (() => {
     const [from, to] = matched === pair.y.name ? [pair.y, pair.x] : [pair.x, pair.y];
     const ok = (row) => [from, to].every((one) => !one.isCount || row[one.name] > 0);
     const scaled = (metric, value) => (metric.isCount ? Math.log(value) : value);
-    const line = front(rows, pair).filter(ok).map((row) => [scaled(from, row[from.name]), scaled(to, row[to.name])]);
+    const line = front(rows, pair)
+      .filter(ok)
+      .map((row) => [scaled(from, row[from.name]), scaled(to, row[to.name])]);
     line.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     const at = scaled(from, target);
     if (!line.length || !(at >= line[0][0]) || at > line[line.length - 1][0]) return null;
@@ -80,7 +98,9 @@ const Fronts = (() => {
   /** The mean over seeds of `along`, geometric for counts: {value, n}; value null where no seed's front reaches. */
   function valueAt(rows, pair, matched, target) {
     const reads = matched === pair.y.name ? pair.x : pair.y;
-    const found = bySeed(rows).map((each) => along(each, pair, matched, target)).filter((value) => value !== null);
+    const found = bySeed(rows)
+      .map((each) => along(each, pair, matched, target))
+      .filter((value) => value !== null);
     if (!found.length) return { value: null, n: 0 };
     const mean = found.reduce((sum, value) => sum + (reads.isCount ? Math.log(value) : value), 0) / found.length;
     return { value: reads.isCount ? Math.exp(mean) : mean, n: found.length };
@@ -93,7 +113,8 @@ const Fronts = (() => {
     for (const row of bySeed(rows).flatMap((each) => front(each, pair))) {
       const value = row[at.name];
       const far = at.isCount && value > 0 && target > 0 ? Math.abs(Math.log(value / target)) : Math.abs(value - target);
-      if (!best || far < best.far || (far === best.far && cost(row, reads) < cost(best.row, reads))) best = { row, far };
+      if (!best || far < best.far || (far === best.far && cost(row, reads) < cost(best.row, reads)))
+        best = { row, far };
     }
     if (!best) return null;
     const value = best.row[at.name];
@@ -114,7 +135,9 @@ const Fronts = (() => {
 
   function reached(surface, x, pair, worst) {
     const better = pair.y.better === "higher" ? Math.max : Math.min;
-    const there = surface.filter((corner) => (pair.x.better === "higher" ? corner.x >= x : corner.x <= x)).map((corner) => corner.y);
+    const there = surface
+      .filter((corner) => (pair.x.better === "higher" ? corner.x >= x : corner.x <= x))
+      .map((corner) => corner.y);
     return there.length ? better(...there) : worst;
   }
 

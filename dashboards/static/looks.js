@@ -26,7 +26,11 @@ const Looks = (() => {
       const color = OTHERS[others.indexOf(name) % OTHERS.length];
       entry = { label: String(name), color, color_on_dark: color, marker: "s" };
     }
-    return { label: entry.label, color: isDark() ? entry.color_on_dark || entry.color : entry.color, shape: SHAPES[entry.marker] || "square" };
+    return {
+      label: entry.label,
+      color: isDark() ? entry.color_on_dark || entry.color : entry.color,
+      shape: SHAPES[entry.marker] || "square",
+    };
   }
 
   function lossRank(name) {
@@ -40,16 +44,27 @@ const Looks = (() => {
   function metric(name, detail) {
     const about = ((detail && detail.metrics) || {})[name] || {};
     const known = Object.hasOwn(style.metrics, name) ? style.metrics[name] : {};
-    const label = about.label || known.label || String(name).replaceAll("_", " ");
+    const label = known.label || words(about.label || name);
     const unit = about.unit || (((detail && detail.columns) || {})[name] || {}).unit || "";
     const short = { n_alive_elements: "alive", ce_loss_increase: "CE increase" }[name] || label;
     return {
-      name, label, unit, short,
+      name,
+      label,
+      unit,
+      short,
       scale: about.scale || known.scale || "linear",
       better: about.direction === "higher" ? "higher" : "lower",
       isCount: about.felt ? about.felt === "log" : (about.scale || known.scale) === "log" || unit === "elements",
       description: about.description || "",
     };
+  }
+
+  /** ce_loss_with_sae as CE loss with SAE. */
+  function words(name) {
+    const text = String(name)
+      .replaceAll("_", " ")
+      .replace(/\b(ce|kl|mse|sae|l0|l2)\b/g, (word) => word.toUpperCase());
+    return text.charAt(0).toUpperCase() + text.slice(1);
   }
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -58,12 +73,24 @@ const Looks = (() => {
   function mark(name, { hollow = false } = {}) {
     const look = loss(name);
     const paths = {
-      "triangle-up": "M0,-5.4L5.6,4.4L-5.6,4.4Z", "triangle-down": "M0,5.4L5.6,-4.4L-5.6,-4.4Z", circle: "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0",
-      diamond: "M0,-6L5,0L0,6L-5,0Z", square: "M-4.5,-4.5h9v9h-9Z",
+      "triangle-up": "M0,-5.4L5.6,4.4L-5.6,4.4Z",
+      "triangle-down": "M0,5.4L5.6,-4.4L-5.6,-4.4Z",
+      circle: "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0",
+      diamond: "M0,-6L5,0L0,6L-5,0Z",
+      square: "M-4.5,-4.5h9v9h-9Z",
     };
-    const path = Dom.el("path", { d: paths[look.shape] || look.shape, fill: hollow ? "none" : look.color, stroke: look.color });
-    if (!paths[look.shape]) path.setAttribute("transform", "scale(5.2)"), path.setAttribute("stroke-width", hollow ? "0.3" : "0.1");
-    return Dom.el("svg", { class: "mark", viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true", focusable: "false" }, path);
+    const path = Dom.el("path", {
+      d: paths[look.shape] || look.shape,
+      fill: hollow ? "none" : look.color,
+      stroke: look.color,
+    });
+    if (!paths[look.shape])
+      (path.setAttribute("transform", "scale(5.2)"), path.setAttribute("stroke-width", hollow ? "0.3" : "0.1"));
+    return Dom.el(
+      "svg",
+      { class: "mark", viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true", focusable: "false" },
+      path,
+    );
   }
 
   return { use, loss, byLoss, metric, color, mark, isDark };

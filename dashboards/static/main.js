@@ -10,7 +10,10 @@
 
   function render() {
     const state = State.read();
-    const name = Object.hasOwn(VIEWS, state.view) && state.ids.filter(Boolean).length >= (NEEDS[state.view] || 0) ? state.view : "sweeps";
+    const name =
+      Object.hasOwn(VIEWS, state.view) && state.ids.filter(Boolean).length >= (NEEDS[state.view] || 0)
+        ? state.view
+        : "sweeps";
     const view = VIEWS[name];
     const key = JSON.stringify([name, name === "compare" ? [] : state.ids]);
     if (shown !== key) {
@@ -25,7 +28,7 @@
         main.focus({ preventScroll: true });
       }
     }
-    if (name === "frontier") Shell.leave(state.ids[0], location.hash);
+    if (name === "frontier") Shell.leave(state.ids[0], State.hash());
     if (name === "sweeps") Shell.read(Source.get(Source.sweeps()).data);
     for (const link of document.querySelectorAll("nav a")) {
       if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -43,7 +46,12 @@
 
   function title(name, { ids }) {
     const detail = ids[0] && Source.get(Source.sweep(ids[0])).data;
-    const words = { sweeps: "Sweeps", compare: "Compare", frontier: detail ? detail.name : ids[0], trial: ids[1] && ((Source.get(Source.trial(...ids)).data || {}).run_name || ids[1]) };
+    const words = {
+      sweeps: "Sweeps",
+      compare: "Compare",
+      frontier: detail ? detail.name : ids[0],
+      trial: ids[1] && ((Source.get(Source.trial(...ids)).data || {}).run_name || ids[1]),
+    };
     document.title = `${words[name]} · frontiers`;
   }
 
@@ -81,9 +89,9 @@
   async function start() {
     Looks.use(await Source.styles());
     themes();
-    if (Source.isReport && !location.hash) {
+    if (Source.isReport && !location.hash.startsWith("#/")) {
       const [only] = Source.get(Source.sweeps()).data.sweeps;
-      if (only) history.replaceState(null, "", State.link("frontier", [only.id]));
+      if (only) State.replace(State.link("frontier", [only.id]));
     }
     if (Source.isReport) document.body.dataset.mode = "report";
     document.querySelector(".skip").addEventListener("click", (event) => {
@@ -92,6 +100,17 @@
     });
     Shell.onUpdate(render);
     addEventListener("hashchange", render);
+    addEventListener("addresskept", () => {
+      const { view, ids } = State.read();
+      if (view === "frontier") Shell.leave(ids[0], State.hash());
+    });
+    // In a frame without an address of its own, such as MLflow's viewer, a link of the page would lead out of it.
+    document.addEventListener("click", (event) => {
+      const link = event.target instanceof Element && event.target.closest('a[href^="#/"]');
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+      event.preventDefault();
+      State.go(link.getAttribute("href"));
+    });
     render();
   }
 

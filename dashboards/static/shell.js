@@ -17,20 +17,49 @@ const Shell = (() => {
 
   function bar(share, label) {
     const value = Math.max(0, Math.min(1, share || 0));
-    return el("div", { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * value) }, el("span", { style: { width: `${100 * value}%` } }));
+    return el(
+      "div",
+      {
+        class: "bar",
+        role: "progressbar",
+        "aria-label": label,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": Math.round(100 * value),
+      },
+      el("span", { style: { width: `${100 * value}%` } }),
+    );
   }
 
   /** Done, failed and running trials side by side; of the whole. */
   function progress(status) {
     const n = status.n_trials || 1;
-    const parts = ["done", "failed", "stopped", "running"].map((name) => [name, (status[`n_${name}`] || 0) / n]).filter(([, share]) => share > 0);
+    const parts = ["done", "failed", "stopped", "running"]
+      .map((name) => [name, (status[`n_${name}`] || 0) / n])
+      .filter(([, share]) => share > 0);
     const done = Math.round((100 * (status.n_done || 0)) / n);
-    return el("div", { class: "bar", role: "progressbar", "aria-label": "Trials done", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.min(100, done) }, parts.map(([name, share]) => el("span", { class: name, style: { width: `${100 * share}%` } })));
+    return el(
+      "div",
+      {
+        class: "bar",
+        role: "progressbar",
+        "aria-label": "Trials done",
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": Math.min(100, done),
+      },
+      parts.map(([name, share]) => el("span", { class: name, style: { width: `${100 * share}%` } })),
+    );
   }
 
   function counts(status) {
     const parts = [`${Text.number(status.n_done || 0)} of ${Text.count(status.n_trials || 0, "trial")} done`];
-    for (const [name, label] of [["n_running", "running"], ["n_waiting", "waiting"], ["n_failed", "failed"], ["n_stopped", "stopped"]])
+    for (const [name, label] of [
+      ["n_running", "running"],
+      ["n_waiting", "waiting"],
+      ["n_failed", "failed"],
+      ["n_stopped", "stopped"],
+    ])
       if (status[name]) parts.push(`${Text.number(status[name])} ${label}`);
     return parts.join(" · ");
   }
@@ -42,7 +71,13 @@ const Shell = (() => {
   }
 
   function waiting(problem) {
-    if (problem) return el("div", { class: "card empty" }, el("p", { class: "problem" }, problem), el("p", {}, el("a", { href: "#/sweeps" }, "All sweeps")));
+    if (problem)
+      return el(
+        "div",
+        { class: "card empty" },
+        el("p", { class: "problem" }, problem),
+        el("p", {}, el("a", { href: "#/sweeps" }, "All sweeps")),
+      );
     return el("p", { class: "muted loading", role: "status" }, "Loading…");
   }
 
@@ -50,7 +85,11 @@ const Shell = (() => {
   function status(...details) {
     const box = document.getElementById("status");
     const parts = details.filter(Boolean).map((detail) => {
-      const said = detail.data_at ? `data of ${Text.time(detail.data_at)}, ${Text.count(detail.n_rows || 0, "row")}` : detail.problems && detail.problems.length ? "no data that can be read" : "no finished trial";
+      const said = detail.data_at
+        ? `data of ${Text.time(detail.data_at)}, ${Text.count(detail.n_rows || 0, "row")}`
+        : detail.problems && detail.problems.length
+          ? "no data that can be read"
+          : "no finished trial";
       return `${details.length > 1 ? `${detail.name}: ` : ""}${said}${detail.schema_version ? `, schema ${detail.schema_version}` : ""}`;
     });
     if (Source.isAway()) parts.unshift("server not reachable; showing the last data");
@@ -62,7 +101,11 @@ const Shell = (() => {
 
   /** The same of the list of sweeps. */
   function read(list) {
-    const text = Source.isAway() ? "server not reachable; showing the last data" : list && list.read_at ? `as of ${Text.time(list.read_at)}` : "";
+    const text = Source.isAway()
+      ? "server not reachable; showing the last data"
+      : list && list.read_at
+        ? `as of ${Text.time(list.read_at)}`
+        : "";
     const box = document.getElementById("status");
     if (box.textContent !== text) box.textContent = text;
     box.classList.toggle("away", Source.isAway());
@@ -70,7 +113,7 @@ const Shell = (() => {
 
   function open(hash, event) {
     if (event && (event.ctrlKey || event.metaKey || event.shiftKey)) window.open(hash, "_blank", "noopener");
-    else location.hash = hash;
+    else State.go(hash);
   }
 
   /** The frontier page as it was left, filters and all. */
@@ -91,15 +134,18 @@ const Shell = (() => {
     });
   }
 
-  const watcher = typeof ResizeObserver === "undefined" ? null : new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      const one = resized.get(target);
-      if (!one || Math.abs(target.clientWidth - one.width) < 2) continue;
-      one.width = target.clientWidth;
-      clearTimeout(one.timer);
-      one.timer = setTimeout(() => target.isConnected && one.act(), 80);
-    }
-  });
+  const watcher =
+    typeof ResizeObserver === "undefined"
+      ? null
+      : new ResizeObserver((entries) => {
+          for (const { target } of entries) {
+            const one = resized.get(target);
+            if (!one || Math.abs(target.clientWidth - one.width) < 2) continue;
+            one.width = target.clientWidth;
+            clearTimeout(one.timer);
+            one.timer = setTimeout(() => target.isConnected && one.act(), 80);
+          }
+        });
 
   function onResize(box, act) {
     const known = resized.get(box);
@@ -115,5 +161,22 @@ const Shell = (() => {
     resized.clear();
   }
 
-  return { update, onUpdate, pill, bar, progress, counts, eta, waiting, status, read, open, drawn, onResize, forgetSizes, lastFrontier, leave };
+  return {
+    update,
+    onUpdate,
+    pill,
+    bar,
+    progress,
+    counts,
+    eta,
+    waiting,
+    status,
+    read,
+    open,
+    drawn,
+    onResize,
+    forgetSizes,
+    lastFrontier,
+    leave,
+  };
 })();

@@ -31,7 +31,10 @@ const Source = (() => {
     const [id, , trial] = address.split("/").slice(2).map(decodeURIComponent);
     if (id === undefined) return { data: report.sweeps };
     const found = trial === undefined ? (report.details || {})[id] : ((report.trials || {})[id] || {})[trial];
-    const missing = trial === undefined ? "this report is about another sweep" : "this trial is not in the report, which keeps what is small";
+    const missing =
+      trial === undefined
+        ? "this report is about another sweep"
+        : "this trial is not in the report, which keeps what is small";
     return found ? { data: found } : { problem: missing };
   }
 
@@ -61,7 +64,10 @@ const Source = (() => {
   async function ask(address) {
     const last = answers.get(address);
     try {
-      const answer = await fetch(address, { cache: "no-store", headers: last && last.etag ? { "If-None-Match": last.etag } : {} });
+      const answer = await fetch(address, {
+        cache: "no-store",
+        headers: last && last.etag ? { "If-None-Match": last.etag } : {},
+      });
       if (answer.status === 304) return "same";
       const body = await answer.json();
       if (answer.ok) {
@@ -69,7 +75,10 @@ const Source = (() => {
         return "new";
       }
       const same = last && last.problem === body.problem;
-      answers.set(address, { problem: body.problem || `the server answered ${answer.status}`, data: last && last.data });
+      answers.set(address, {
+        problem: body.problem || `the server answered ${answer.status}`,
+        data: last && last.data,
+      });
       return same ? "same" : "new";
     } catch {
       return "away";
@@ -90,5 +99,13 @@ const Source = (() => {
     if (!report && !document.hidden && turn) round(++turn);
   });
 
-  return { ...addresses, get, watch, styles, isReport: Boolean(report), notes: (report && report.notes) || [], isAway: () => failures > 0 };
+  return {
+    ...addresses,
+    get,
+    watch,
+    styles,
+    isReport: Boolean(report),
+    notes: (report && report.notes) || [],
+    isAway: () => failures > 0,
+  };
 })();

@@ -2,8 +2,26 @@
 "use strict";
 
 const State = (() => {
+  /** Where the address cannot be changed, as in a frame that may run scripts and nothing else, it is kept here. */
+  let kept = null;
+  const hash = () => kept ?? location.hash;
+
+  /** Go to a view, as a link does. */
+  function go(to) {
+    try {
+      location.hash = to;
+    } catch {
+      // The frame does not let it.
+    }
+    if (kept === null && location.hash === to) return;
+    kept = to;
+    dispatchEvent(new Event("hashchange"));
+  }
+
   function read() {
-    const [path, query] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+    const [path, query] = hash()
+      .replace(/^#\/?/, "")
+      .split(/\?(.*)/s);
     const [view, ...ids] = path.split("/").map(decoded);
     return { view: view || "sweeps", ids, query: new URLSearchParams(query || "") };
   }
@@ -29,27 +47,39 @@ const State = (() => {
       if (value === null || value === "" || value === false) query.delete(name);
       else query.set(name, value === true ? "1" : String(value));
     }
-    const hash = link(view, ids, query);
-    if (hash === location.hash) return;
-    if (!quiet) {
-      location.hash = hash;
-      return;
-    }
+    const to = link(view, ids, query);
+    if (to === hash()) return;
+    if (quiet) replace(to);
+    else go(to);
+  }
+
+  /** The same without a step to go back over, and without drawing anew. */
+  function replace(to) {
     try {
-      history.replaceState(null, "", hash);
+      history.replaceState(null, "", to);
     } catch {
-      location.replace(hash);
+      kept = to;
     }
+    if (kept !== null) kept = to;
+    dispatchEvent(new Event("addresskept"));
   }
 
   /** What is chosen of a list: null for all. */
   function chosen(query, name) {
-    return query.has(name) ? new Set(query.get(name).split(",").filter((one) => one !== "").map(decoded)) : null;
+    return query.has(name)
+      ? new Set(
+          query
+            .get(name)
+            .split(",")
+            .filter((one) => one !== "")
+            .map(decoded),
+        )
+      : null;
   }
 
   function listed(values) {
     return [...values].map((one) => encodeURIComponent(one).replaceAll("%20", " ")).join(",");
   }
 
-  return { read, link, change, chosen, listed };
+  return { hash, read, link, go, change, replace, chosen, listed };
 })();

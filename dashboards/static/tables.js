@@ -4,22 +4,48 @@
 const Tables = (() => {
   const { el } = Dom;
   const MOST = 300;
-  const sorted = new Map();
   const whole = new Set();
 
-  /** `id` keeps how people have sorted it while the page lives. */
+  /** The order that people have chosen is in the address: sort-ID=column, or -column for downwards. */
+  function orderOf(id) {
+    const told = State.read().query.get(`sort-${id}`);
+    return told ? { key: told.replace(/^-/, ""), down: told.startsWith("-") } : null;
+  }
+
   function table(id, columns, rows, { caption, empty, mark, hover, sortable = true } = {}) {
-    const box = el("div", { class: "scroll", id: `${id}-scroll`, tabindex: "0", role: "region", "aria-label": caption });
+    const box = el("div", {
+      class: "scroll",
+      id: `${id}-scroll`,
+      tabindex: "0",
+      role: "region",
+      "aria-label": caption,
+    });
     const fill = () => {
-      const order = sorted.get(id);
+      const order = orderOf(id);
       const shown = order ? inOrder(columns, rows, order) : rows;
       const some = whole.has(id) ? shown : shown.slice(0, MOST);
       const focused = document.activeElement && box.contains(document.activeElement) ? document.activeElement.id : "";
-      const head = el("tr", {}, columns.map((column) => heading(id, column, order, sortable && rows.length > 1, fill)));
+      const head = el(
+        "tr",
+        {},
+        columns.map((column) => heading(id, column, order, sortable && rows.length > 1, fill)),
+      );
       const body = some.map((row) => line(columns, row, mark, hover));
-      const made = el("table", { id }, el("caption", { class: "unseen" }, caption), el("thead", {}, head), el("tbody", {}, body));
+      const made = el(
+        "table",
+        { id },
+        el("caption", { class: "unseen" }, caption),
+        el("thead", {}, head),
+        el("tbody", {}, body),
+      );
       const rest = shown.length - some.length;
-      const more = rest > 0 && el("button", { type: "button", class: "quiet more", on: { click: () => (whole.add(id), fill()) } }, `Show ${rest.toLocaleString("en-US")} more`);
+      const more =
+        rest > 0 &&
+        el(
+          "button",
+          { type: "button", class: "quiet more", on: { click: () => (whole.add(id), fill()) } },
+          `Show ${rest.toLocaleString("en-US")} more`,
+        );
       box.replaceChildren(...[made, more].filter(Boolean));
       if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     };
@@ -32,12 +58,24 @@ const Tables = (() => {
     const mine = order && order.key === column.key;
     const sort = mine ? (order.down ? "descending" : "ascending") : null;
     const flip = () => {
-      sorted.set(id, mine && order.down ? { key: column.key, down: false } : { key: column.key, down: mine });
+      State.change({ [`sort-${id}`]: (mine && !order.down ? "-" : "") + column.key }, { quiet: true });
       fill();
     };
-    const inside = sortable && column.value !== null
-      ? el("button", { type: "button", class: "sort", id: Dom.idOf(id, "sort", column.key), title: column.title, on: { click: flip } }, column.label, el("span", { "aria-hidden": "true", class: "arrow" }, mine ? (order.down ? "▼" : "▲") : ""))
-      : el("span", { title: column.title }, column.label);
+    const inside =
+      sortable && column.value !== null
+        ? el(
+            "button",
+            {
+              type: "button",
+              class: "sort",
+              id: Dom.idOf(id, "sort", column.key),
+              title: column.title,
+              on: { click: flip },
+            },
+            column.label,
+            el("span", { "aria-hidden": "true", class: "arrow" }, mine ? (order.down ? "▼" : "▲") : ""),
+          )
+        : el("span", { title: column.title }, column.label);
     return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": sort }, inside);
   }
 
@@ -47,7 +85,14 @@ const Tables = (() => {
       const attributes = { class: column.number ? "number" : null, "data-label": column.label };
       return place === 0 ? el("th", { scope: "row", ...attributes }, inside) : el("td", attributes, inside);
     });
-    const on = hover ? { pointerenter: () => hover(row), pointerleave: () => hover(null), focusin: () => hover(row), focusout: () => hover(null) } : {};
+    const on = hover
+      ? {
+          pointerenter: () => hover(row),
+          pointerleave: () => hover(null),
+          focusin: () => hover(row),
+          focusout: () => hover(null),
+        }
+      : {};
     return el("tr", { class: mark ? mark(row) : null, on }, cells);
   }
 
@@ -59,7 +104,10 @@ const Tables = (() => {
     return [...rows].sort((a, b) => {
       const [x, y] = [value(a), value(b)];
       if (none(x) || none(y)) return none(x) - none(y);
-      const way = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true });
+      const way =
+        typeof x === "number" && typeof y === "number"
+          ? x - y
+          : String(x).localeCompare(String(y), "en", { numeric: true });
       return down ? -way : way;
     });
   }

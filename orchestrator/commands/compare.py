@@ -92,12 +92,12 @@ def _settings(folders: "tuple[RunFolder, RunFolder]") -> list[str]:
 
 def _print_json(found: "Versus", names: tuple[str, str], settings: list[str], streams: Streams) -> None:
     import json
-    from dataclasses import asdict
 
     from orchestrator.folder.files import without_non_finite
+    from orchestrator.fronts.as_values import as_values
 
-    value = {"first": names[0], "second": names[1], "settings": settings, **asdict(found)}
-    print(json.dumps(without_non_finite(value), indent=1, default=str), file=streams.out)
+    value = {"first": names[0], "second": names[1], "settings": settings, **as_values(found)}
+    print(json.dumps(without_non_finite(value), indent=1), file=streams.out)
 
 
 def _print(found: "Versus", names: tuple[str, str], settings: list[str], format: Format, streams: Streams) -> None:
@@ -110,6 +110,8 @@ def _print(found: "Versus", names: tuple[str, str], settings: list[str], format:
         case "markdown" | "latex":
             form = markdown if format == "markdown" else latex
             print("\n".join(form(table) for table in tables(found, names)), file=streams.out)
+            for note in found.notes:
+                print(f"note: {note}", file=streams.err)
         case "text":
             console = Console(file=streams.out, width=None if streams.out.isatty() else 140)
             for table in tables(found, names):

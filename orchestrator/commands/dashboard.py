@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.options import Debug
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def dashboard(
         typer.Option("--allow-host", metavar="NAME", help="Another name that browsers call it by; repeatable."),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in this machine's browser.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Show sweeps in a browser, live while they run. Reads only."""
 

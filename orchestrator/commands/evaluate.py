@@ -90,7 +90,8 @@ def evaluate(
                 print(plain_text(f"note: {row.name} was {note}"), file=streams.err)
         for row in rows if add else ():
             if row.sae_id in twins:
-                print(f"not kept: {row.name} is this run's own, and in its table already", file=streams.err)
+                text = f"not kept: {row.name} is this run's own, and in its table already"
+                print(plain_text(text), file=streams.err)
         if add and kept:
             print(f"kept in {folder.path / 'external'} and {folder.frontier}", file=streams.err)
         return 0

@@ -3,12 +3,13 @@
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # pyarrow ships no types.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.export_choice import Format, Table, check_no_choice, check_table, format_of
 from orchestrator.commands.find_run import find_run
 from orchestrator.commands.options import AtAlive, AtCe, AtL0, Debug, Reference, Removed, Run, Runs, targets
 from orchestrator.display.streams import Streams, guarded
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 
     from orchestrator.folder.run_folder import RunFolder
     from orchestrator.fronts.summary import Fronts
-
-Format = Literal["parquet", "csv", "markdown", "latex", "html"]
-Table = Literal["frontier", "summary", "matched", "surfaces"]
-SUFFIXES: dict[str, Format] = {
-    ".parquet": "parquet", ".csv": "csv", ".md": "markdown", ".tex": "latex", ".html": "html",
-}  # fmt: skip
 
 
 def export(
@@ -59,14 +54,15 @@ def export(
     """
 
     def command(streams: Streams) -> int:
+        from orchestrator.display.plain import plain
         from orchestrator.fronts.fronts_of_run import assigned, fronts_of_run
         from orchestrator.fronts.notes import notes
 
-        chosen = _format(format, output)
-        _check_table(table, chosen, output)
+        chosen = format_of(format, output)
+        check_table(table, chosen, output)
         folder = find_run(run, runs)
         if chosen == "html":
-            _check_no_choice({"--at-ce": at_ce, "--at-l0": at_l0, "--at-alive": at_alive, "--reference": reference,
+            check_no_choice({"--at-ce": at_ce, "--at-l0": at_l0, "--at-alive": at_alive, "--reference": reference,
                               "--include-removed": include_removed})  # fmt: skip
             return _report(folder, output, streams)
         fronts = fronts_of_run(
@@ -76,57 +72,10 @@ def export(
             targets=targets(at_ce, at_l0, at_alive),
         )
         for note in notes(fronts):
-            print(f"note: {note}", file=streams.err)
+            print(plain(f"note: {note}"), file=streams.err)
         return _write(fronts, folder, chosen, table or "frontier", output, streams)
 
     raise typer.Exit(guarded(command, debug=debug))
-
-
-def _format(asked: Format | None, output: Path | None) -> Format:
-    """As asked for, else as the file's name ends. Raises BadInput where the two say different things, or nothing."""
-    from trainer.errors import BadInput
-
-    if output is None:
-        return asked or "parquet"
-    by_name = SUFFIXES.get(output.suffix.lower())
-    if by_name is None and asked is None:
-        raise BadInput(
-            f"-o {output}: cannot tell the format from its name; expected one that ends in {', '.join(SUFFIXES)}, or "
-            "--format"
-        )
-    if by_name is not None and asked is not None and by_name != asked:
-        raise BadInput(f"-o {output} is a name of a {by_name} file, and --format says {asked}: leave one of them out")
-    return asked or by_name or "parquet"
-
-
-def _check_table(table: Table | None, format: Format, output: Path | None) -> None:
-    """Raise BadInput where --table would be ignored."""
-    from trainer.errors import BadInput
-
-    if table is None:
-        return
-    if format not in ("parquet", "csv"):
-        holds = "the whole dashboard" if format == "html" else "the comparisons of a paper"
-        raise BadInput(
-            f"--table {table} is for --format parquet and csv: {format} holds {holds}. Leave --table out, or take "
-            "--format csv"
-        )
-    if format == "parquet" and output is None:
-        raise BadInput(
-            f"--table {table} without -o: all tables of the run folder are written together. Leave --table out, or say "
-            f"where it goes: -o {table}.parquet, or --format csv for the terminal"
-        )
-
-
-def _check_no_choice(options: Mapping[str, object]) -> None:
-    """Raise BadInput for options that the dashboard's file would ignore."""
-    from trainer.errors import BadInput
-
-    if given := [name for name, value in options.items() if value]:
-        raise BadInput(
-            f"{', '.join(given)} cannot be with --format html, which shows the run folder's files as they are. Export "
-            "them anew first, with --format parquet and these options, or take another format"
-        )
 
 
 def _write(

@@ -61,10 +61,9 @@ def frontier(
 
 def standings_of(fronts: "Fronts") -> list[dict[str, object]]:
     """Of each SAE that others trained, per set of objectives, who of the sweep is ahead of it and behind it."""
-    from dataclasses import asdict
-
+    from orchestrator.fronts.as_values import as_values
     from orchestrator.fronts.others import of_source, standings
     from orchestrator.fronts.schema import EXTERNAL
 
     others = of_source(fronts.table, EXTERNAL)
-    return [asdict(one) for objective in fronts.objectives for one in standings(others, fronts.own, objective)]
+    return [as_values(one) for objective in fronts.objectives for one in standings(others, fronts.own, objective)]

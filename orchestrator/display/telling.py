@@ -62,7 +62,7 @@ class Telling:
             self._far = f"{done:,.0f} of {total:,.0f}{f' {what}' if what else ''}{left}"
 
     def _watch(self) -> None:
-        with suppress(OSError, ValueError):  # a closed pipe: nobody looks
+        with suppress(Exception):  # a closed pipe, an odd terminal: whatever it is, the work goes on
             self._redraw() if self._is_live else self._repeat()
 
     def _repeat(self) -> None:

@@ -36,7 +36,7 @@ def print_fronts(fronts: Fronts, console: Console, *, trials: bool) -> None:
         console.print()
     _print_statements(fronts, console)
     for note in notes(fronts):
-        console.print(Text.assemble(("note     ", "yellow"), note), soft_wrap=True)
+        console.print(Text.assemble(("note     ", "yellow"), plain(note)), soft_wrap=True)
     if notes(fronts):
         console.print()
     print_cautions(fronts.warnings, console)

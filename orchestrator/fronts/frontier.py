@@ -27,7 +27,7 @@ from orchestrator.fronts.schema import (
     Objective,
     columns,
 )
-from orchestrator.fronts.trial_lines import failures_by_trial, is_among, is_done, lines_of
+from orchestrator.fronts.trial_lines import failures_by_trial, is_among, is_dominated, is_done, lines_of
 from orchestrator.sweep.objectives import check_objectives
 
 
@@ -91,13 +91,14 @@ def left_out_of(lines: pa.Table, objectives: Sequence[Objective] = DEFAULT_OBJEC
 
 def missing_by_front(lines: pa.Table, table: pa.Table) -> dict[tuple[str | int, ...], tuple[str, ...]]:
     """Trials that are not in the table, by the `FRONT_GROUP` of those in it that share their model, hookpoint, loss and
-    ratio. A trial that failed early does not know its group."""
+    ratio. A trial that failed early does not know its group. Nobody misses one that was stopped as dominated."""
     alike = ("model", "hookpoint", "loss", "ratio")
     groups: dict[tuple[object, ...], tuple[str | int, ...]] = {}
     for group in grouped(table, FRONT_GROUP):
         first = {name: table[name][int(group[0])].as_py() for name in (*FRONT_GROUP, *alike)}
         groups[tuple(first[name] for name in alike)] = tuple(first[name] for name in FRONT_GROUP)
-    out = lines.filter(pa.array(~is_among(lines, table["trial_id"].to_pylist()))).select(["trial_id", *alike])
+    is_missing = ~is_among(lines, table["trial_id"].to_pylist()) & ~is_dominated(lines)
+    out = lines.filter(pa.array(is_missing)).select(["trial_id", *alike])
     found: dict[tuple[str | int, ...], list[str]] = {}
     for line in out.to_pylist():
         if (key := groups.get(tuple(line[name] for name in alike))) is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.display.plain import plain
 from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Verdict, difference, estimate
 from orchestrator.fronts.costs import is_log, sign
@@ -76,7 +77,7 @@ class Match:
     @property
     def name(self) -> str:
         """Of the loss; of an SAE that others trained with its own."""
-        return f"{self.loss}: {self.nearest.run_name}" if self.loss == EXTERNAL else self.loss
+        return f"{self.loss}: {plain(self.nearest.run_name)}" if self.loss == EXTERNAL else self.loss
 
     @property
     def verdict(self) -> Verdict | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from orchestrator.fronts.costs import costs_of
 from orchestrator.fronts.matched import Match, nearest_of, ratio_of
 from orchestrator.fronts.pareto import NOBODY, dominators, pareto_mask
-from orchestrator.fronts.schema import EXTERNAL, JOINT_FRONT_GROUP, Objective
+from orchestrator.fronts.schema import EXTERNAL, JOINT_FRONT_GROUP, OWN, Objective
 from orchestrator.fronts.series import BASELINE, PLACE_KEYS, Series
 
 _HOOKPOINT = tuple(name for name in PLACE_KEYS if name not in ("sweep_id", "d_sae"))
@@ -48,6 +48,14 @@ class Standing:
         return f"on the frontier, ahead of {self.n_beaten} of {self.n_trials}"
 
 
+@dataclass(frozen=True)
+class Guest:
+    """An SAE that others trained and that one of the sweeps has measured, against the trials of both."""
+
+    first: Standing
+    second: Standing
+
+
 def of_source(table: pa.Table, source: str) -> pa.Table:
     """Its lines of this source."""
     mask = np.asarray(table["source"].to_numpy() == source, dtype=bool)
@@ -58,6 +66,17 @@ def standings(others: pa.Table, own: pa.Table, objective: Objective) -> list[Sta
     """Of each line of `others`, against the lines of `own` at the same hookpoint of the same model and text."""
     places = _by_place(own)
     return [_standing(others.slice(row, 1), own, places, objective) for row in range(len(others))]
+
+
+def guests(tables: tuple[pa.Table, pa.Table], objectives: Sequence[Objective]) -> Iterator[Guest]:
+    """Of the tables of two frontiers the SAEs of others, each once, in the order of the first."""
+    others, own = ([of_source(table, source) for table in tables] for source in (EXTERNAL, OWN))
+    known = set(others[0]["trial_id"].to_pylist())
+    fresh = [row for row, trial_id in enumerate(others[1]["trial_id"].to_pylist()) if trial_id not in known]
+    for table in (others[0], others[1].take(pa.array(fresh, pa.int64()))):
+        for objective in objectives:
+            pairs = zip(*(standings(table, trials, objective) for trials in own), strict=True)
+            yield from (Guest(*pair) for pair in pairs)
 
 
 def matches_of_others(own: Sequence[Match], others: Sequence[Series]) -> list[Match]:

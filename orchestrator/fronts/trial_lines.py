@@ -210,6 +210,11 @@ def is_done(lines: pa.Table) -> np.ndarray:
     return np.asarray(lines["status"].to_numpy() == "done", dtype=bool)
 
 
+def is_dominated(lines: pa.Table) -> np.ndarray:
+    """Which lines are of trials that were stopped early, since others are better."""
+    return np.asarray(lines["status"].to_numpy() == "dominated", dtype=bool)
+
+
 def is_among(lines: pa.Table, trial_ids: Iterable[str]) -> np.ndarray:
     """Which lines are of these trials."""
     wanted = set(trial_ids)

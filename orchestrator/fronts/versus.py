@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from orchestrator.fronts.along import Curve, other_of
 from orchestrator.fronts.certainty import Difference, Estimate, difference, estimate
 from orchestrator.fronts.costs import box, costs_of, is_log, reference_of, scaled, sign
 from orchestrator.fronts.matched import Targets, by_seed, compared, mean_of, middle
-from orchestrator.fronts.notes import no_volume
-from orchestrator.fronts.others import Standing, of_source, standings
-from orchestrator.fronts.schema import EXTERNAL, Objective, objective_columns
+from orchestrator.fronts.others import Guest, guests
+from orchestrator.fronts.schema import Objective, objective_columns
 from orchestrator.fronts.sentences import sentence
 from orchestrator.fronts.series import Series, planes
 from orchestrator.fronts.summary import Fronts, volumes_by_seed
@@ -54,14 +52,6 @@ class Reading:
     """Of A and B, the first and the second; empty where fewer than three seeds say nothing of how sure it is."""
     n_seeds: int
     """Which both have there, or the smaller number of two that share none."""
-
-
-@dataclass(frozen=True)
-class Guest:
-    """An SAE that others trained and that one of the sweeps has measured, against the trials of both."""
-
-    first: Standing
-    second: Standing
 
 
 @dataclass(frozen=True)
@@ -116,9 +106,25 @@ def versus(
         tuple(label for label in ours if label not in theirs),
         tuple(label for label in theirs if label not in ours),
         len(set(first.own["trial_id"].to_pylist()) & set(second.own["trial_id"].to_pylist())),
-        tuple(_guests(first, second, objectives)),
-        (*no_volume(objectives, given), *_unreached(readings, targets)),
+        tuple(guests((first.table, second.table), objectives)),
+        (*_half_a_reference(objectives, given), *_unreached(readings, targets)),
     )
+
+
+def _half_a_reference(objectives: Sequence[Objective], given: Mapping[str, float]) -> Iterator[str]:
+    """Which references had to be found although others were given."""
+    missing = {
+        name: None
+        for objective in objectives
+        if any(name in given for name in objective)
+        for name in objective
+        if name not in given
+    }
+    for name in missing:
+        yield (
+            f"no reference was given for {name_of(name)}: the worst value of both sweeps is taken. Another one:  "
+            f"--reference {name}=NUMBER"
+        )
 
 
 def _unreached(readings: Sequence[Reading], targets: Targets) -> Iterator[str]:
@@ -132,17 +138,6 @@ def _unreached(readings: Sequence[Reading], targets: Targets) -> Iterator[str]:
                 which = "no frontier of either sweep" if not reached else "in neither sweep the frontier of "
                 names = "; ".join(sorted(every - reached)) if reached else ""
                 yield f"{which}{names} reaches {name_of(matched)} {number(target)}: nothing is shown there"
-
-
-def _guests(first: Fronts, second: Fronts, objectives: Sequence[Objective]) -> Iterator[Guest]:
-    """Each once, in the order of the first sweep's."""
-    tables = [of_source(fronts.table, EXTERNAL) for fronts in (first, second)]
-    known = set(tables[0]["trial_id"].to_pylist())
-    fresh = [row for row, trial_id in enumerate(tables[1]["trial_id"].to_pylist()) if trial_id not in known]
-    for table in (tables[0], tables[1].take(pa.array(fresh, pa.int64()))):
-        for objective in objectives:
-            ours, theirs = (standings(table, fronts.own, objective) for fronts in (first, second))
-            yield from (Guest(*pair) for pair in zip(ours, theirs, strict=True))
 
 
 def _between(

@@ -36,7 +36,7 @@ def words(found: Versus, names: tuple[str, str], settings: Sequence[str]) -> Ite
     """What is not in the tables: statements, settings that differ, what only one sweep has."""
     said = [f"{reading.where}: {reading.statement}" for reading in found.readings if reading.statement]
     few = [reading.n_seeds for reading in found.readings if not reading.statement]
-    if few:
+    if few and (said or _some_sure(found.volumes)):  # else the first table says it
         said.append(too_few(max(few)) if not said else f"Where nothing more is said: {_lower(too_few(max(few)))}")
     yield from (*said, "") if said else ()
     yield from (f"note     {note}" for note in found.notes)
@@ -54,7 +54,7 @@ def words(found: Versus, names: tuple[str, str], settings: Sequence[str]) -> Ite
 
 def _volumes(found: Versus, names: tuple[str, str], objective: Objective) -> TextTable:
     here = [one for one in found.volumes if one.objective == objective]
-    sure = any(one.loss_of_volume is not None and one.loss_of_volume.low is not None for one in here)
+    sure, is_first = _some_sure(here), objective == found.volumes[0].objective
     rows = tuple((one.where, _estimate(one.first), _estimate(one.second), *_gain(one, sure=sure)) for one in here)
     point = ", ".join(f"{name_of(name)} {number(found.reference[name])}" for name in objective)
     whose = (
@@ -67,8 +67,12 @@ def _volumes(found: Versus, names: tuple[str, str], objective: Objective) -> Tex
         f"Hypervolume in {' and '.join(name_of(name) for name in objective)}",
         ("SAEs", "A", "B", "B - A", *(("95 % interval", "verdict") if sure else ())),
         rows,
-        f"A: {names[0]}. B: {names[1]}. {whose}; mean over seeds.{'' if sure else f' {too_few(few)}'}",
+        f"A: {names[0]}. B: {names[1]}. {whose}; mean over seeds.{f' {too_few(few)}' if is_first and not sure else ''}",
     )
+
+
+def _some_sure(volumes: Sequence[Volumes]) -> bool:
+    return any(one.loss_of_volume is not None and one.loss_of_volume.low is not None for one in volumes)
 
 
 def _guests(found: Versus) -> Iterator[TextTable]:

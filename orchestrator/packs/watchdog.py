@@ -3,12 +3,14 @@ process, even one that is stuck in a library and runs no Python any more.
 """
 
 import faulthandler
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 SET_EVERY_S = 1.0
+_LAST_BYTES = 100_000
 
 
 @contextmanager
@@ -29,3 +31,15 @@ def watched(log: Path, hung_after_s: float) -> Generator[Callable[[], None]]:
             yield alive
         finally:
             faulthandler.cancel_dump_traceback_later()
+
+
+def was_ended(log: Path) -> bool:
+    """Whether the last thing in a pack's log is where its worker hung when its timer ended it."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return False
+    _, timer, after = text.rpartition("Timeout (")
+    return bool(timer) and not re.search(r"^\d{4}-\d\d-\d\dT", after, re.MULTILINE)  # what a worker says has its time

@@ -13,8 +13,8 @@ from orchestrator.planning.shape import FLOAT_BYTES, Bank, Shape, float_bytes, n
 from orchestrator.planning.work import n_clean_blocks
 from trainer.config import TrialConfig
 
-LOGIT_CHUNK = 2**22
-"""Logits held at a time, in numbers (`trainer.losses.terms.CHUNK_ELEMENTS`)."""
+LOGIT_CHUNK: dict[Device, int] = {"cpu": 2**22, "gpu": 2**26}
+"""Logits held at a time, in numbers (`trainer.losses.terms.chunk_elements`)."""
 LOGIT_ARRAYS = 4
 STATE_COPIES: dict[Device, float] = {"cpu": 6.5, "gpu": 3.0}
 """How often an SAE's numbers are held while it trains: parameters and two moments; on a CPU also what making them and
@@ -62,7 +62,7 @@ def sae_needs(trial: TrialConfig, shape: Shape, *, device: Device, rows: int) ->
     )
 
 
-def shared_bytes(banks: Sequence[Bank], shape: Shape, *, rows: int) -> float:
+def shared_bytes(banks: Sequence[Bank], shape: Shape, *, device: Device, rows: int) -> float:
     """What a pack needs once: the frozen model, the clean run of a batch, and a chunk of logits."""
     trial = banks[0].trial
     context = trial.data.context
@@ -74,7 +74,8 @@ def shared_bytes(banks: Sequence[Bank], shape: Shape, *, rows: int) -> float:
     kept = trial.train.batch_rows * context * (len(layers) + 1) * shape.d_model
     now = rows * context * ((shape.n_layers + 5) * shape.d_model + 2 * shape.d_mlp + shape.d_vocab)
     ablated = len({bank.trial.layer for bank in banks}) * context * shape.d_vocab
-    logits = LOGIT_ARRAYS * min(LOGIT_CHUNK, rows * context * max(bank.n_saes for bank in banks) * shape.d_vocab)
+    all_logits = rows * context * max(bank.n_saes for bank in banks) * shape.d_vocab
+    logits = LOGIT_ARRAYS * min(LOGIT_CHUNK[device], all_logits)
     return float(size * (shape.n_parameters + kept + now + logits) + FLOAT_BYTES * ablated)
 
 
@@ -84,7 +85,7 @@ def pack_bytes(banks: Sequence[Bank], shape: Shape, *, device: Device, rows: int
     state = sum(n_saes * need.state for n_saes, need in needs)
     result = sum(n_saes * need.result for n_saes, need in needs)
     active = max(n_saes * need.active for n_saes, need in needs)
-    return base_bytes + shared_bytes(banks, shape, rows=rows) + state + max(active, result)
+    return base_bytes + shared_bytes(banks, shape, device=device, rows=rows) + state + max(active, result)
 
 
 def fewest_rows(trial: TrialConfig, device: Device) -> int:

@@ -126,7 +126,7 @@ def _group(members: Sequence[PlannedTrial], costing: Costing, max_trials: int) -
         for same in kinds.values()
     ]
     made.sort(key=lambda kind: (-kind.cost.clean_s, kind.trials[0].config.layer))
-    shared = shared_bytes(banks_of(trial.config for trial in members), costing.shape, rows=rows)
+    shared = shared_bytes(banks_of(trial.config for trial in members), costing.shape, device=costing.device, rows=rows)
     return _Group(tuple(made), costing.memory_bytes - costing.base_bytes - shared, max_trials)
 
 

@@ -37,7 +37,7 @@ from orchestrator.running.rounds import Rounds
 from orchestrator.running.run import Outcomes, run_here, run_on_ray
 from orchestrator.running.stopping import StopRequest, signals_handled
 from orchestrator.sweep.sweep_home import changes_event, refuse_another_meaning
-from orchestrator.tracking import Mirror, masked, mlflow_ui_command
+from orchestrator.tracking import Mirror, is_behind, masked, mlflow_ui_command
 from trainer.errors import BadInput
 
 MLFLOW_S = 60.0
@@ -68,7 +68,7 @@ def launch(options: LaunchOptions, screen: Screen) -> Launched:
     kept = kept_rows(planned)
     if not make_jobs(planned, kept):
         planned, _ = next_round(planned)
-    if not make_jobs(planned, kept) and not planned.home.changes and _is_finished(planned):
+    if not make_jobs(planned, kept) and not planned.home.changes and _is_finished(planned) and not _lacks(planned):
         return _as_it_is(planned, kept, screen)
     if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
         screen.event(changed)
@@ -93,6 +93,11 @@ def _is_finished(planned: Planned) -> bool:
     except BadInput:  # it says nothing that cannot be made again
         return False
     return status is not None and status.state is SweepState.COMPLETE and planned.folder.frontier.exists()
+
+
+def _lacks(planned: Planned) -> bool:
+    """Whether MLflow has not got everything of it: its end was cut off, or MLflow was away then."""
+    return planned.options.tracking and is_behind(planned.folder, trial_runs(planned))
 
 
 def _as_it_is(planned: Planned, kept: Sequence[Row], screen: Screen) -> Launched:
@@ -230,6 +235,7 @@ def _run_packs(
                 meanwhile=tracking.start,
                 on_ready=monitor.start,
                 after=rounds.jobs_after,
+                tracking=planned.options.tracking,
             )
             return outcomes, False
     except KeyboardInterrupt:  # StopNow, or what Ray makes of it

@@ -17,7 +17,9 @@ from typing import Any
 
 from orchestrator.folder.clock import now
 from orchestrator.folder.records import PackState
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.jobs import PackJob, PackOutcome, stop_file
+from orchestrator.packs.watchdog import was_ended
 from orchestrator.running.stopping import StopRequest
 from trainer.errors import EnvironmentProblem
 
@@ -73,13 +75,17 @@ def run_on_ray(
     meanwhile: Callable[[], None] = lambda: None,
     on_ready: Callable[[], None] = lambda: None,
     after: Next = lambda _: (),
+    tracking: bool = False,
 ) -> Outcomes:
     """The packs side by side, as many as fit: on a cluster of this machine, or on that of `RAY_ADDRESS`.
 
-    `meanwhile` is done in a thread while Ray starts, `on_ready` when both are done and packs are about to start. Raises
-    EnvironmentProblem where Ray does not start or no machine has what a pack asks for, and what `meanwhile` raises.
+    `meanwhile` is done in a thread while Ray starts, `on_ready` when both are done and packs are about to start. Ray's
+    metrics have the sweep's gauges; `tracking`: that of MLflow's copy too. Raises EnvironmentProblem where Ray does not
+    start or no machine has what a pack asks for, and what `meanwhile` raises.
     """
     _import_ray()
+    from orchestrator.running.tune_hooks import exported
+
     with ThreadPoolExecutor(1) as thread:
         other_work = thread.submit(meanwhile)
         with _cluster(folder, stop):
@@ -87,10 +93,11 @@ def run_on_ray(
             other_work.result()
             on_ready()
             outcomes: Outcomes = {}
-            while jobs:
-                ended = _tuned(jobs, folder, stop)
-                outcomes |= ended
-                jobs = after(ended)
+            with exported(folder, tracking=tracking):
+                while jobs:
+                    ended = _tuned(jobs, folder, stop)
+                    outcomes |= ended
+                    jobs = after(ended)
             return outcomes
 
 
@@ -108,7 +115,6 @@ def train_pack(config: dict[str, str]) -> None:
     """What Ray runs in a worker."""
     from ray import tune
 
-    from orchestrator.folder.run_folder import RunFolder
     from orchestrator.packs.watchdog import watched
     from orchestrator.packs.worker import run_pack_here
 
@@ -155,7 +161,7 @@ def _tuned(jobs: Sequence[PackJob], folder: Path, stop: StopRequest) -> Outcomes
             deaths[Path(result.path).name] = result.error
     if not stop.asked:  # else packs without an outcome were cut off, or never started
         for job in jobs:
-            why = _why_it_died(deaths.get(job.pack_id))
+            why = _why_it_died(job, deaths.get(job.pack_id))
             outcomes.setdefault(job.pack_id, _died(job, why))
     return outcomes
 
@@ -168,8 +174,14 @@ def _trial_name(trial: Any) -> str:
     return PackJob.model_validate_json(trial.config["job"]).pack_id
 
 
-def _why_it_died(error: BaseException | None) -> str:
-    """The last error that Ray's text names, else its last line."""
+def _why_it_died(job: PackJob, error: BaseException | None) -> str:
+    """Where it hung, if it did; else the last error that Ray's text names, or its last line."""
+    log = RunFolder(Path(job.folder)).pack_log(job.pack_id)
+    if was_ended(log):
+        return (
+            f"its worker was ended {ATTEMPTS} times, at last since it did nothing for {job.hung_after_s:.0f} s "
+            f"(resources.hung_after_minutes); where it hung is in {log}"
+        )
     lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit): ", line)]
     reason = (named or lines or ["no reason known"])[-1][:300]

@@ -1,17 +1,47 @@
-"""What Ray Tune calls while it runs packs. Both classes hold nothing but paths, since Tune pickles them.
+"""What Ray Tune calls while it runs packs, and what Ray's metrics are given.
+
+The two classes that Tune calls hold nothing but paths, since Tune pickles them.
 
 Imports Ray: `run.py` imports this file when it starts Ray, and nobody else does.
 """
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.util import metrics
 
 from orchestrator.folder.clock import now
 from orchestrator.folder.records import Event, PackState, PackStatus
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.jobs import PackJob, stop_file
+from orchestrator.running.gauges import GAUGES, readings
+
+GAUGES_EVERY_S = 5.0
+
+
+@contextmanager
+def exported(folder: Path, *, tracking: bool) -> Generator[None]:
+    """While inside, this process hands the sweep's gauges to Ray. Nothing that goes wrong with them is told."""
+    ended = threading.Event()
+    gauges = {name: metrics.Gauge(name, gauge.description, gauge.labels) for name, gauge in GAUGES.items()}
+
+    def export() -> None:
+        while not ended.wait(GAUGES_EVERY_S):
+            with suppress(Exception):
+                for reading in readings(RunFolder(folder), tracking=tracking):
+                    gauges[reading.name].set(reading.value, tags=reading.labels)
+
+    thread = threading.Thread(target=export, name="gauges", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class PackDeaths(tune.Callback):

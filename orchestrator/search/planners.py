@@ -9,7 +9,7 @@ from orchestrator.planning.beyond_grid import Beyond
 from orchestrator.planning.trials import Cell, ModelShape
 from orchestrator.search.fill import Fill
 from orchestrator.search.match import Match
-from orchestrator.search.sampled import Sampled
+from orchestrator.search.sampled import Bound, Sampled
 from orchestrator.search.space import COEFFICIENT, Choices, Group, Range
 from orchestrator.search.tried import Planner, Proposal, Series
 from orchestrator.search.volume import FillVolume
@@ -67,7 +67,9 @@ def _sampled(sweep: Sweep, facts: ModelShape, problems: Problems) -> tuple[Plann
     names = sweep.frontier.planes[0] if asked == "first" else asked
     columns = objective_columns()
     directions = tuple((name, "minimize" if columns[name].better == "lower" else "maximize") for name in names)
-    return Sampled(groups, sweep.search["kind"], directions, sweep.search["seed"]), beyond  # pyright: ignore[reportArgumentType]
+    bounds = tuple(Bound(name, value, "at_most") for name, value in sweep.search["at_most"].items())
+    bounds += tuple(Bound(name, value, "at_least") for name, value in sweep.search["at_least"].items())
+    return Sampled(groups, sweep.search["kind"], directions, sweep.search["seed"], bounds), beyond  # pyright: ignore[reportArgumentType]
 
 
 def _space(sweep: Sweep, cell: Cell, problems: Problems) -> Mapping[str, Choices]:

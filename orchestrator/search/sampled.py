@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchestrator.search.space import Choices, Group, Range
 from orchestrator.search.tried import Found, Point, Proposal, Tried
@@ -31,6 +31,18 @@ N_FIRST = 4
 """Trials that TPE and GP want before they model anything."""
 
 
+class Bound(NamedTuple):
+    """A metric that trials are to keep to."""
+
+    metric: str
+    value: float
+    kind: Literal["at_most", "at_least"]
+
+    def beyond(self, metric: float) -> float:
+        """How far beyond it a trial is; 0 or less is within, as Optuna has it."""
+        return metric - self.value if self.kind == "at_most" else self.value - metric
+
+
 @dataclass(frozen=True)
 class Sampled:
     """Draws new points for as long as it is asked."""
@@ -39,6 +51,8 @@ class Sampled:
     label: SamplerName
     objectives: tuple[tuple[str, Literal["minimize", "maximize"]], ...]
     seed: int = 0
+    bounds: tuple[Bound, ...] = ()
+    """What trials have to keep to; the samplers prefer those that do."""
 
     def ask(self, tried: Sequence[Tried], n: int, left: int | None = None) -> list[Proposal]:
         """In turn for each group, those first for which fewest were drawn."""
@@ -123,13 +137,22 @@ class Sampled:
         if any(each.dominated is not None for each in same):
             notes["stopped_early"] = True
         names = [name for name, _ in self.objectives]
-        if not done or not all(name in metrics for metrics in done for name in names):
+        needed = {*names, *(bound.metric for bound in self.bounds)}
+        if not done or not all(needed <= metrics.keys() for metrics in done):
             # Failed, or not a number: nothing to learn but that it was tried.
             return create_trial(state=TrialState.FAIL, params=params, distributions=distributions, user_attrs=notes)
-        values = [sum(metrics[name] for metrics in done) / len(done) for name in names]
-        return create_trial(
-            values=values, params=params, distributions=distributions, user_attrs=notes, system_attrs=system
+        mean = {name: sum(metrics[name] for metrics in done) / len(done) for name in needed}
+        trial = create_trial(
+            values=[mean[name] for name in names],
+            params=params,
+            distributions=distributions,
+            user_attrs=notes,
+            system_attrs=system,
         )
+        with _quietly():
+            for bound in self.bounds:
+                trial.set_constraint(f"{bound.metric} {bound.kind}", bound.beyond(mean[bound.metric]))
+        return trial
 
     def _sampler(self, group: Group, n_tried: int) -> "BaseSampler":
         """Seeded by the group and by how much is known, so that asking again gives the same."""

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.fronts.schema import MOST_OBJECTIVES, Column, Objective, objective_columns
+from orchestrator.fronts.schema import METRIC_COLUMNS, MOST_OBJECTIVES, Column, Objective, objective_columns
 from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.sweep_schema import Frontier, Logging
 from trainer.errors import BadInput
-from trainer.metrics import EVAL_METRICS
 
-MEASURED_ON_THE_WAY = frozenset((*(metric.column for metric in EVAL_METRICS), "n_alive_elements"))
-"""What is known of a trial before its end; alive elements are those that its training counts."""
+MEASURED_ON_THE_WAY = frozenset(column.name for column in METRIC_COLUMNS)
+"""What is known of a trial before its end; alive elements are those that its training counts. Not what it cost."""
 
 
 def check_objectives(objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:

@@ -146,6 +146,8 @@ class Search(Frozen):
     max_trials: PositiveInt = 4
     space: Space = Constraint(default={})
     objectives: Metrics | Literal["first"] = "first"
+    at_most: dict[Metric, Finite] = Constraint(default={})
+    at_least: dict[Metric, Finite] = Constraint(default={})
     seed: NonNegativeInt = 0
 
 
@@ -153,7 +155,7 @@ SEARCH_FIELDS: Mapping[str, tuple[str, ...]] = {
     "grid": (),
     "fill": ("l0", "by", "max_gap", "min_gain"),
     "match": ("target", "metric", "tolerance", "max_trials"),
-    **dict.fromkeys(SAMPLERS, ("space", "objectives", "seed")),
+    **dict.fromkeys(SAMPLERS, ("space", "objectives", "at_most", "at_least", "seed")),
 }
 """The fields of `search` by kind, beside the kind itself and `SEARCH_COMMON`."""
 SEARCH_COMMON = ("budget", "budget_tokens", "at_once")

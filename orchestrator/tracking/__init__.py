@@ -16,10 +16,12 @@ from orchestrator.tracking.address import (
     run_link,
     whole_address,
 )
+from orchestrator.tracking.behind import is_behind
 from orchestrator.tracking.check import check_tracking
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.pages import Links, read_links
 from orchestrator.tracking.points import Point
+from orchestrator.tracking.spool import spool_bytes
 from orchestrator.tracking.store import Unreachable
 from orchestrator.tracking.tally import Behind
 from orchestrator.tracking.trial_run import TrialRun, describe_plan, describe_trial
@@ -37,10 +39,12 @@ __all__ = [
     "describe_trial",
     "experiment_link",
     "how_to_open",
+    "is_behind",
     "masked",
     "mlflow_ui_command",
     "read_links",
     "resolve_tracking_uri",
     "run_link",
+    "spool_bytes",
     "whole_address",
 ]

@@ -143,18 +143,24 @@ def test_a_peer_that_trains_one_sae_at_a_time_is_timed_for_all_of_them(toy: sett
     assert both["times_peer"] == pytest.approx(7.0 / float(str(both["ours_s"])), rel=0.05)
 
 
-def test_a_peer_has_memory_as_without_us_and_ours_is_back_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_has_memory_and_precision_as_without_us_and_ours_are_back_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(allocator, "hand_back_freed_memory", lambda: order.append("hand back"))
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("keep"))
 
     def fails(clock: timing.Clock) -> float:
-        order.append(clock.kind)
+        order.extend([clock.kind, torch.get_float32_matmul_precision()])
         raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011 - it has no message
-        allocator.as_it_stands(fails)(CLOCK)
-    assert order == ["hand back", "process", "keep"]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with pytest.raises(ValueError):  # noqa: PT011 - it has no message
+            allocator.as_it_stands(fails)(CLOCK)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert order == ["hand back", "process", "highest", "keep"]
 
 
 def test_a_missing_peer_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

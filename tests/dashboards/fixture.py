@@ -27,6 +27,7 @@ from orchestrator.folder.records import (
 )
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.export import export_frontier
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES, Objective
 from tests.orchestrator.fake_sweep import fake_rows
 
 REFERENCE = {"l0": 100.0, "ce_loss_increase": 2.0, "n_alive_elements": 500.0}
@@ -44,7 +45,24 @@ grid:
   seed: {seeds}
 """
 HOSTILE = "<img src=x onerror=alert(1)>"
-_TEXT = " The river rises in the northern hills and joins the sea near an old harbour town".split(" ")
+_TEXT = [
+    "The",
+    "river",
+    "rises",
+    "in",
+    "the",
+    "northern",
+    "hills",
+    "and",
+    "joins",
+    "the",
+    "sea",
+    "near",
+    "an",
+    "old",
+    "harbour",
+    "town",
+]
 
 
 def made_sweep(
@@ -112,7 +130,13 @@ def made_sweep(
     return folder
 
 
-def export(folder: RunFolder, *, state: SweepState, reference: dict[str, float]) -> None:
+def export(
+    folder: RunFolder,
+    *,
+    state: SweepState,
+    reference: dict[str, float],
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+) -> None:
     """As the driver does every ten seconds."""
     if any(row.status is RowStatus.DONE for row in folder.rows()):
         export_frontier(
@@ -120,6 +144,7 @@ def export(folder: RunFolder, *, state: SweepState, reference: dict[str, float])
             sweep_id=folder.path.name,
             state=state,
             now=now(),
+            objectives=objectives,
             reference=reference,
             targets={"ce_loss_increase": [0.15], "l0": [20.0]},
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def test_a_journal_of_many_points_is_thinned_and_keeps_its_peaks(run: RunFolder)
         "a: !!python/object/apply:os.system [x]",
         "x: &x [1,1,1,1,1,1,1,1]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}' if n else '*x'] * 9)}]\n"
                                                for n in range(9)),
-        "a: " + "[" * 1500,
+        "a: " + "[" * 600,
     ],
     ids=lambda text: repr(text[:20]),
 )  # fmt: skip
@@ -234,3 +235,28 @@ def test_addresses_that_are_no_pages_are_no_links(run: RunFolder) -> None:
     put(run.path / "mlflow" / "links.json", json.dumps({"experiment_url": "javascript:alert(1)"}).encode())
     _, sweep, trial = shown(run.path.parent)
     assert (sweep["mlflow"], trial["mlflow_url"]) == (None, None)
+
+
+def test_files_that_a_sweep_replaces_meanwhile_are_read_whole(tmp_path: Path) -> None:
+    run = shown_run(tmp_path)
+    names = ("frontier.parquet", "frontier_summary.parquet", "plan.json", "status.json")
+    contents = {name: (run.path / name).read_bytes() for name in names}
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for name, content in contents.items():
+                beside = run.path / f".{name}.tmp"
+                beside.write_bytes(content)
+                beside.replace(run.path / name)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        for _ in range(20):
+            line, sweep, trial = shown(tmp_path)
+            assert (line["problem"], sweep["problems"], trial["problems"]) == (None, [], [])
+            assert len(sweep["rows"]) == 8
+    finally:
+        stop.set()
+        writer.join()

@@ -38,7 +38,7 @@ def test_who_watches_over_the_server_is_told_that_it_is_well(client: TestClient)
 
 
 def test_the_page_and_its_files_are_sent_as_what_they_are(client: TestClient) -> None:
-    kinds = {"/": "text/html", "/static/page.css": "text/css", "/static/page.js": "text/javascript"}
+    kinds = {"/": "text/html", "/static/page.css": "text/css", "/static/main.js": "text/javascript"}
     for path, kind in {**kinds, "/static/style.json": "application/json"}.items():
         answer = client.get(path)
         assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind)
@@ -139,6 +139,9 @@ def test_a_trial_that_runs_has_its_curves_before_it_has_a_row(tmp_path: Path) ->
     shown_run(tmp_path, n_done=0)
     shown = got(client_of(tmp_path), f"/api/sweeps/{ID}/trials/{TRIAL}")
     assert (shown["row"], shown["status"], len(shown["curves"]["train/loss"]["steps"])) == (None, "waiting", 50)
+    run = shown_run(tmp_path, "live-12345678", state=SweepState.RUNNING, n_done=4)
+    with held(run):
+        assert got(client_of(tmp_path), f"/api/sweeps/live-12345678/trials/{TRIALS[5].trial_id}")["status"] == "running"
 
 
 def test_every_download_is_the_file_that_it_says(run: RunFolder, client: TestClient) -> None:
@@ -252,7 +255,7 @@ def test_a_mistake_of_our_own_is_a_sentence(client: TestClient, monkeypatch: pyt
 
 
 def test_every_answer_tells_browsers_to_run_and_load_our_own_only(client: TestClient) -> None:
-    for path in ("/", "/api/sweeps", "/nothing", f"/sweeps/{ID}/frontier.csv", "/static/page.js"):
+    for path in ("/", "/api/sweeps", "/nothing", f"/sweeps/{ID}/frontier.csv", "/static/main.js"):
         headers = client.get(path).headers
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
         assert policy["default-src"] == "'none'"

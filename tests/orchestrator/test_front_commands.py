@@ -20,7 +20,9 @@ from orchestrator.commands.plot import plot
 from orchestrator.folder.records import SavedPlan
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.export import metadata_of, read_frontier
+from orchestrator.fronts.external import write_external
 from tests.orchestrator.fake_sweep import fake_rows
+from tests.orchestrator.fronts.test_others import an_external
 from tests.orchestrator.rows import a_config, a_row
 
 SWEEP = """
@@ -130,7 +132,10 @@ def test_compare_shows_what_differs_and_refuses_other_reference_points(run: Path
     assert code == 0
     assert "Hypervolume in L0 and CE increase" in out
     assert "differs  train.lr: 0.001 -> 0.002" in out
-    assert json.loads(call(compare, run, other, "--json")[1])["readings"]
+    found = json.loads(call(compare, run, other, "--json")[1])
+    assert found["readings"]
+    assert found["volumes"][0]["objective"] == ["l0", "ce_loss_increase"]
+    assert found["volumes"][0]["loss_of_volume"]["verdict"] == "cannot_tell"
     assert r"\begin{tabular}" in call(compare, run, other, "--format", "latex")[1]
     (other / "sweep.yaml").write_text((other / "sweep.yaml").read_text().replace("l0: 100", "l0: 90"))
     code, _, said = call(compare, run, other)
@@ -193,6 +198,22 @@ def test_what_was_asked_for_and_cannot_be_told_is_said(run: Path, tmp_path: Path
     _, out, _ = call(frontier, half, "--reference", "l0=200")
     assert "no hypervolume in L0 and CE increase: there is no reference for CE increase" in " ".join(out.split())
     assert "there is no reference" not in call(frontier, half)[1]
+
+
+def test_saes_of_others_are_told_wherever_frontiers_are(tmp_path: Path):
+    run, other = made(tmp_path / "a-00000001"), made(tmp_path / "b-00000001", lr=2e-3)
+    write_external(RunFolder(run), [an_external("clever", l0=30.0, ce=0.0001), an_external("dull", l0=90.0, ce=9.0)])
+    out = call(frontier, run)[1]
+    assert re.search(r"clever +layer 1 \(256\) .* on the frontier, ahead of \d+ of 24", out)
+    assert re.search(r"dull +layer 1 \(256\) .* behind L1-", out)
+    standing = json.loads(call(frontier, run, "--json")[1])["external"]
+    assert {(one["name"], one["behind"] is None) for one in standing} == {("clever", True), ("dull", False)}
+    assert "| external: clever |" in call(export, run, "--format", "markdown", "--at-l0", "30")[1]
+    out = call(compare, run, other)[1]
+    assert "SAEs of others in L0 and CE increase" in out
+    assert re.search(r"clever .* on the frontier, ahead of \d+ of 24 +on the frontier, ahead of \d+ of 24", out)
+    rows = list(csv.DictReader(StringIO(call(export, run, "--format", "csv")[1])))
+    assert sorted(row["run_name"] for row in rows if row["source"] == "external") == ["clever", "dull"]
 
 
 def test_a_run_is_not_compared_with_itself(run: Path):

@@ -210,13 +210,18 @@ def test_a_disk_that_is_full_ends_with_words_and_goes_on_with_room(
 
 def test_a_hang_of_the_one_process_is_told_with_where_it_hangs(bench: Bench, twin: dict[str, object]):
     child = Child(bench, "--set", "resources.hung_after_minutes=0.03", faults="step:9=hang")
-    child.wait_until(lambda: f"end it (kill -9 {child.pid}) and give the same command again" in child.said)
-    (log, *_) = [
-        path for path in bench.run_folder.glob("packs/*/log.txt") if "most recent call first" in path.read_text()
-    ]
-    assert "in _happen" in log.read_text()
-    child.signal(signal.SIGKILL)
-    child.wait()
+
+    def told() -> list[str]:
+        events = RunFolder(bench.run_folder).events() if step_of(bench) else []
+        return [event.message for event in events if event.event == "pack_hung"]
+
+    try:
+        child.wait_until(lambda: bool(told()))
+        assert f"end it (kill -9 {child.pid}) and give the same command again" in told()[0]
+    finally:
+        child.signal(signal.SIGKILL)
+        child.wait()
+    assert any("in _happen" in path.read_text() for path in bench.run_folder.glob("packs/*/log.txt"))
     check_goes_on(bench, twin)
 
 
@@ -242,7 +247,7 @@ def test_a_worker_that_hangs_is_ended_by_its_own_timer(tmp_path: Path):
     """In C: the process runs no Python any more."""
     import time
 
-    from orchestrator.packs.watchdog import watched
+    from orchestrator.packs.watchdog import was_ended, watched
 
     log = tmp_path / "packs" / "log.txt"
     pid = os.fork()
@@ -254,3 +259,8 @@ def test_a_worker_that_hangs_is_ended_by_its_own_timer(tmp_path: Path):
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 1
     assert "test_a_worker_that_hangs" in log.read_text()
+    assert was_ended(log)
+    with log.open("a") as file:
+        file.write("2026-11-22T12:00:00+00:00 pack p00000 goes on from step 4 of 9\n")
+    assert not was_ended(log)
+    assert not was_ended(tmp_path / "none.txt")

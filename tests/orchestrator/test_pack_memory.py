@@ -1,12 +1,14 @@
 """Bytes of packs, counted by hand for a small one; and how many rows fit."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.planning.pack_memory import (
     LATENT_ARRAYS,
     LOGIT_ARRAYS,
+    LOGIT_CHUNK,
     OUTPUT_ARRAYS,
     STATE_COPIES,
     TOKENS_THAT_PAY,
@@ -20,6 +22,7 @@ from orchestrator.planning.rates import Device
 from orchestrator.planning.shape import Bank, Shape
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig
+from trainer.losses.terms import chunk_elements
 
 SMALL = Shape(n_layers=2, d_model=4, d_vocab=10, n_context=8, d_mlp=16)
 GPT2 = Shape(12, 768, 50257, 1024, 3072)
@@ -63,13 +66,20 @@ def test_the_bytes_that_a_small_pack_shares_are_these() -> None:
     weights = 2 * (4 * 16 + 2 * 4 * 16) + 18 * 4
     kept, running = 24 * 2 * 4, 24 * (7 * 4 + 2 * 16 + 10)
     logits, ablated = LOGIT_ARRAYS * 24 * 2 * 10, 8 * 10
-    assert shared_bytes([Bank(trial(), 2)], SMALL, rows=3) == 4 * (weights + kept + running + logits + ablated)
+    assert shared_bytes([Bank(trial(), 2)], SMALL, device="cpu", rows=3) == 4 * (
+        weights + kept + running + logits + ablated
+    )
+
+
+@pytest.mark.parametrize(("device", "name"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_the_plan_expects_as_many_logits_at_a_time_as_the_trainer_holds(device: Device, name: str) -> None:
+    assert LOGIT_CHUNK[device] == chunk_elements(torch.device(name))
 
 
 def test_a_pack_holds_all_parameters_but_the_activations_of_its_largest_bank_only() -> None:
     small, large = Bank(trial(), 1), Bank(trial(ratio=8), 5)
     sizes = [
-        pack_bytes(banks, SMALL, device="gpu", rows=3, base_bytes=0) - shared_bytes(banks, SMALL, rows=3)
+        pack_bytes(banks, SMALL, device="gpu", rows=3, base_bytes=0) - shared_bytes(banks, SMALL, device="gpu", rows=3)
         for banks in ([large], [large, small])
     ]
     assert sizes[1] - sizes[0] == sae_needs(small.trial, SMALL, device="gpu", rows=3).state

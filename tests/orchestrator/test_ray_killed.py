@@ -123,9 +123,16 @@ def test_ctrl_c_has_workers_write_checkpoints_before_they_leave(bench: Bench, mo
         return any(status["state"] == "running" and status["step"] > 20 for status in statuses)
 
     wait_until(process, trains)
+    listening = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for connection in one.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
     os.killpg(process.pid, signal.SIGINT)
     ran = finished(process)
     assert ran.code == 130, ran
+    assert listening == {"127.0.0.1"}
     stopped = [int(path.name) for path in bench.run_folder.glob("packs/*/checkpoints/*")]
     assert stopped
     assert min(stopped) > 0

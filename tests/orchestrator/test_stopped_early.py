@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.folder.records import CurvePoint, Dominated, PackState, Row, RowStatus, SweepState
 from orchestrator.folder.run_folder import RunFolder
-from orchestrator.packs.dominance import Judge, at_tokens, is_better
+from orchestrator.packs.dominance import Better, Judge, at_tokens, is_better
 from orchestrator.packs.jobs import PackJob
 from orchestrator.search.sampled import Sampled
 from orchestrator.search.space import Group, Range
@@ -23,7 +23,7 @@ from trainer.config import TrialConfig
 from trainer.errors import BadInput
 
 JUDGED = ("frontier.stop_dominated=0.1", "frontier.objectives=[[l0, ce_loss_increase]]")
-LOWER = {"l0": "lower", "ce_loss_increase": "lower"}
+LOWER: dict[str, Better] = {"l0": "lower", "ce_loss_increase": "lower"}
 TWO_EACH = ("grid.layer=1", "grid.sparsity_coeff=1", "grid.seed=[0,1]")
 """Banks of two: where one of them stays, the other's numbers are equal to the bit only if the machine's sums are."""
 STOPPED_AT = 4
@@ -32,7 +32,11 @@ STOPPED_AT = 4
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fsync", no_sync)
+
+
+def no_sync(_: int) -> None:
+    """A kill within this process cannot lose what was not synced."""
 
 
 def a_point(tokens: int, l0: float, ce: float, *, alive: float | None = None) -> CurvePoint:
@@ -210,6 +214,17 @@ def test_a_sweep_stops_what_is_hopeless_and_is_complete_without_it(bench: Bench)
     }
 
 
+def test_a_stopped_trial_without_its_row_is_trained_to_its_end_where_nobody_judges_any_more(pack: SmallPack):
+    whole, victim = undisturbed(pack)
+    job = with_rival(pack, whole, victim)
+    run(job)
+    folder_of(job).set_row_aside(victim.trial_id)
+    assert run(job.model_copy(update={"stop_dominated": None, "trial_ids": [victim.trial_id]})).state is PackState.DONE
+    row = folder_of(job).row(victim.trial_id)
+    assert row is not None
+    assert (row.status, row.sae_sha256) == (RowStatus.DONE, victim.sae_sha256)
+
+
 def test_better_is_in_every_objective_by_the_margin():
     mine = {"l0": 50.0, "ce_loss_increase": 0.2}
     assert is_better({"l0": 45.0, "ce_loss_increase": 0.18}, mine, LOWER, margin=0.1)
@@ -217,7 +232,7 @@ def test_better_is_in_every_objective_by_the_margin():
     assert not is_better(mine, mine, LOWER, margin=1e-9)
     assert is_better({"l0": 40.0, "ce_loss_increase": -0.3}, mine | {"ce_loss_increase": -0.2}, LOWER, margin=0.1)
     assert not is_better({"l0": 40.0, "ce_loss_increase": -0.21}, mine | {"ce_loss_increase": -0.2}, LOWER, margin=0.1)
-    higher = {"l0": "lower", "cosine": "higher"}
+    higher: dict[str, Better] = {"l0": "lower", "cosine": "higher"}
     assert is_better({"l0": 40.0, "cosine": 0.9}, {"l0": 50.0, "cosine": 0.8}, higher, margin=0.1)
     assert not is_better({"l0": 40.0, "cosine": 0.85}, {"l0": 50.0, "cosine": 0.8}, higher, margin=0.1)
 

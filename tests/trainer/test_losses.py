@@ -145,7 +145,7 @@ def test_the_downstream_weight_is_shared_by_the_hookpoints_after_the_saes_own() 
 
 @pytest.mark.parametrize("chunk", [1, 7 * VOCAB * 3, 10**9])
 def test_the_chunked_kl_equals_the_plain_one_with_its_gradient(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terms_module, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setitem(terms_module.CHUNK_ELEMENTS, "cpu", chunk)
     torch.manual_seed(0)
     clean, unembedding = torch.randn(20, D_MODEL).double(), torch.randn(VOCAB, D_MODEL).double()
     sae = torch.randn(3, 20, D_MODEL).double().requires_grad_()

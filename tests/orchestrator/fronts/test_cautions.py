@@ -9,7 +9,9 @@ import pytest
 from orchestrator.folder.records import CurvePoint, Row, RowStatus
 from orchestrator.fronts.cautions import DENSITY_LOWEST, DENSITY_STEP, Caution, Kind, rare_share
 from orchestrator.fronts.certainty import Verdict
+from orchestrator.fronts.export import fronts_of_lines
 from orchestrator.fronts.front_text import gathered
+from orchestrator.fronts.schema import DEFAULT_OBJECTIVES
 from orchestrator.fronts.summary import Fronts
 from orchestrator.fronts.trial_lines import late_loss_fall, lines_of
 from tests.orchestrator.fronts.made import REFERENCE, fronts_of, series_rows
@@ -127,6 +129,19 @@ def test_a_loss_that_still_falls_at_the_end_is_a_warning():
     rows = series_rows(GOOD)
     lines = lines_of(rows, lambda trial_id: falling if trial_id == rows[1].trial_id else ())
     assert [value is None for value in lines["late_loss_fall"].to_pylist()] == [True, False, True]
+
+
+@pytest.mark.parametrize(("fall", "expected"), [(0.05, [Kind.STILL_IMPROVING]), (0.02, [])])
+def test_an_sae_that_still_improved_at_its_last_step_is_named(fall: float, expected: list[Kind]):
+    rows = series_rows(GOOD)
+    ends = curve([1.0] * 80 + [1.0 - fall] * 20)
+    lines = lines_of(rows, lambda trial_id: ends if trial_id == rows[1].trial_id else curve([1.0] * 100))
+    fronts = fronts_of_lines(lines, sweep_id="s", objectives=DEFAULT_OBJECTIVES)
+    assert kinds(fronts) == expected
+    for found in fronts.warnings:
+        assert found.trial_ids == (rows[1].trial_id,)
+        assert "with coefficient 2 the training loss still fell by up to 5 % from the fourth" in found.sentence
+        assert "Train on more tokens (train.tokens)" in found.fix
 
 
 def test_noise_a_rise_and_a_short_curve_are_no_fall():

@@ -92,6 +92,29 @@ def test_the_summary_over_layers_is_the_mean_of_its_rows():
     assert float(mean[1]) == pytest.approx(np.mean(ours), abs=0.011)
 
 
+def test_no_interval_of_a_share_reaches_below_nothing_and_its_mean_is_geometric():
+    rows = []
+    for seed, factor in enumerate((0.1, 1.0, 3.0)):
+        rows += series_rows([(10.0, 0.5), (40.0, 0.1)], seed=seed)
+        rows += series_rows([(10.0, 0.5 * factor), (40.0, 0.1 * factor)], loss="e2e", seed=seed)
+    found = shares(fronts_of(rows, objectives=[L0]).places[0], L0)["e2e"]
+    assert found.mean == pytest.approx((0.1 * 1.0 * 3.0) ** (1 / 3))
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < found.mean < found.high
+
+
+def test_where_a_ce_increase_is_below_0_a_share_is_no_ratio_to_take_the_logarithm_of():
+    rows = []
+    for seed in range(3):
+        rows += series_rows([(10.0, 0.5), (40.0, 0.1)], seed=seed)
+        rows += series_rows([(10.0, -0.1), (40.0, -0.2 - 0.01 * seed)], loss="e2e", seed=seed)
+    found = shares(fronts_of(rows, objectives=[L0]).places[0], L0)["e2e"]
+    assert found.mean < 0
+    assert found.low is not None
+    assert found.low < found.mean
+
+
 def test_losses_whose_frontiers_share_no_l0_have_no_ratio():
     """As of the paper's layer 6 with the runs of its tables alone: e2e ends at 39.7, local begins at 42.8."""
     fronts = fronts_of(paper_rows(6), objectives=[L0])

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from orchestrator.search.journal import write_studies
-from orchestrator.search.sampled import POPULATION, Sampled, SamplerName
+from orchestrator.search.sampled import POPULATION, Bound, Sampled, SamplerName
 from orchestrator.search.space import COEFFICIENT, Group, Range
 from orchestrator.search.tried import Series, Tried
 from tests.orchestrator.search.made import Made, Metrics
@@ -121,3 +121,34 @@ def test_the_file_for_optuna_dashboard_has_a_study_for_each_layer_and_loss(tmp_p
     assert study.trials[0].user_attrs == {"round": 0, "search": "grid", "seeds": [0, 1]}
     both = [metrics(tried[-1].series, tried[-1].sparsity_coeff)[name] for name in study.metric_names]
     assert both in [trial.values for trial in study.trials]
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2", "nsga3"])
+def test_samplers_keep_to_bounds_and_the_study_says_who_does(kind: SamplerName):
+    space = {COEFFICIENT: Range(0.001, 1000.0, log=True), "train.lr": Range(1e-4, 1e-1, log=True)}
+    group = Group(3, "e2e", space)
+    bounds = (Bound("l0", 300.0, "at_least"), Bound("ce_loss_increase", 0.5, "at_most"))
+
+    def drawn(bounds: tuple[Bound, ...], seed: int) -> list[Tried]:
+        tried: list[Tried] = []
+        for number in range(1, 13):
+            proposals = Sampled((group,), kind, OBJECTIVES, seed, bounds).ask(tried, 4)
+            tried += [
+                Tried(p.series, p.sparsity_coeff, 0, metrics(p.series, p.sparsity_coeff), search=kind, round=number)
+                for p in proposals
+            ]
+        return tried
+
+    def n_within(bounds_: tuple[Bound, ...]) -> int:
+        late = [each.metrics for seed in range(3) for each in drawn(bounds_, seed) if each.round > 4]
+        return sum(each is not None and each["l0"] >= 300 and each["ce_loss_increase"] <= 0.5 for each in late)
+
+    assert n_within(bounds) > n_within(())
+    tried = drawn(bounds, 0)
+    study = Sampled((group,), kind, OBJECTIVES, 0, bounds).study(group, tried)
+    known = [each.metrics for each in tried if each.metrics is not None]
+    assert sorted(trial.constraints["l0 at_least"] for trial in study.trials) == sorted(300.0 - m["l0"] for m in known)
+    assert sorted(trial.constraints["ce_loss_increase at_most"] for trial in study.trials) == sorted(
+        m["ce_loss_increase"] - 0.5 for m in known
+    )
+    assert all(trial.values[0] >= 300 for trial in study.best_trials)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.search.fill import Fill
 from orchestrator.search.match import Match
 from orchestrator.search.planners import planner_of
-from orchestrator.search.sampled import Sampled
+from orchestrator.search.sampled import Bound, Sampled
 from orchestrator.search.searching import Searching
 from orchestrator.search.space import Range
 from orchestrator.search.tried import Planner, Series
@@ -194,3 +194,9 @@ def test_any_section_is_a_planner_or_a_message(tmp_path: Path, kind: str, fields
     else:
         message = "nothing but the grid" if found is None else found.most_text
     assert message.strip()
+
+
+def test_what_trials_have_to_keep_to_is_read(tmp_path: Path):
+    found = planner(tmp_path, "search={kind: nsga2, at_most: {ce_loss_increase: 0.5}, at_least: {l0: 5}}")
+    assert isinstance(found, Sampled)
+    assert found.bounds == (Bound("ce_loss_increase", 0.5, "at_most"), Bound("l0", 5.0, "at_least"))

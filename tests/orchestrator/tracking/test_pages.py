@@ -1,10 +1,6 @@
 """What people open in MLflow: links in the run folder, a saved view of the frontier, a report that draws itself."""
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,13 +10,10 @@ from orchestrator.tracking.address import frontier_link
 from orchestrator.tracking.pages import NOTE
 from orchestrator.tracking.publication import new_publication
 from orchestrator.tracking.store import open_client
+from tests.dashboards.browser import browser
 from tests.orchestrator.rows import a_row
 from tests.orchestrator.tracking import servers
-from tests.orchestrator.tracking.a_sweep import ASweep, assert_equal
-
-CHROMIUM = shutil.which("chromium")
-CALM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync")  # fmt: skip
+from tests.orchestrator.tracking.a_sweep import T0, ASweep, assert_equal
 
 
 def test_a_sweep_in_mlflow_has_links_a_view_and_words_about_its_metrics(sweep: ASweep, sqlite: str):
@@ -78,7 +71,9 @@ def test_a_server_that_takes_no_view_is_told_of_and_gets_all_the_rest(
     sweep.save()
     sweep.train()
     sweep.end_all()
-    sweep.copier(sqlite).copy(ended=True)
+    copier = sweep.copier(sqlite)
+    copier.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[])
+    copier.copy(ended=True)
     assert [level for level, _ in sweep.said] == ["warning"]
     assert "tags like this are not known any more" in sweep.said[0][1]
     links = read_links(sweep.folder)
@@ -92,22 +87,8 @@ def test_a_view_fits_into_the_tag_of_every_back_end(name: str):
     assert len(view.tag_value(f"{name}-1a2b3c4d", time_ms=1_800_000_000_000)) < view.MAX_TAG
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
-        pytest.skip("no browser: needs Debian's chromium, and playwright (the test extra has it)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CALM))
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
-
-
 @pytest.mark.slow
-def test_the_pinned_mlflow_opens_the_view_and_draws_the_report(page: Any, runs: Path, sqlite: str, tmp_path: Path):
+def test_the_pinned_mlflow_opens_the_view_and_draws_the_report(runs: Path, sqlite: str, tmp_path: Path):
     sweep = ASweep(runs, "quickstart", n_trials=12)  # MLflow by itself shows ten
     sweep.save()
     sweep.train(2)
@@ -116,17 +97,20 @@ def test_the_pinned_mlflow_opens_the_view_and_draws_the_report(page: Any, runs: 
     report = sweep.folder.path / "report.html"
     report.write_text("<!doctype html><p id=p></p><script>p.textContent = `drawn by ${1 + 1} scripts`</script>")
     copier = sweep.copier(sqlite)
-    copier.publication = new_publication(
-        sweep.folder, SweepState.COMPLETE, time_ms=1_800_000_000_000, metrics={}, files=[report]
-    )
+    copier.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[report])
     copier.copy(ended=True)
     found = sweep.folder.mlflow_runs()
     assert found is not None
-    with servers.mlflow_server(tmp_path, store=sqlite, artifacts=(runs / "mlartifacts").as_uri()) as (url, _):
+    with (
+        servers.mlflow_server(tmp_path, store=sqlite, artifacts=(runs / "mlartifacts").as_uri()) as (url, _),
+        browser() as chromium,
+    ):
+        page = chromium.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(90_000)
         page.goto(frontier_link(url, found.experiment_id, view.key_of(sweep.sweep_id)))
         page.get_by_text("12 matching runs").wait_for()
-        for title in ("Frontier (3)", "final/l0 vs. final/ce_loss_increase", "Parallel Coordinates"):
-            page.get_by_text(title).first.wait_for()
+        for title in (f"Frontier of {sweep.sweep_id}", "Frontier", "Parallel Coordinates"):
+            page.get_by_text(title, exact=True).first.wait_for()
         page.wait_for_function("document.querySelectorAll('.scatterlayer .point').length >= 24")
 
         page.goto(f"{url}/#/experiments/{found.experiment_id}/runs/{found.parent_run_id}/artifacts/report.html")

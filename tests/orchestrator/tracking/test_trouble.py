@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.folder.records import RowStatus
+from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking import Mirror, store
 from tests.orchestrator.tracking.a_sweep import ASweep, assert_equal, publish
 from tests.orchestrator.tracking.faulty import Faulty, faulty_server
 from tests.orchestrator.tracking.servers import wait_for
+from tests.tiny import Bench
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +174,24 @@ def test_no_password_of_an_address_is_in_any_file_of_the_run_folder_or_in_mlflow
     assert [path for path in files if b"geheim" in path.read_bytes()] == []
     assert re.findall("geheim", f"{sweep.said} {behind}") == []
     assert "user:***@" in str(sweep.said)
+
+
+def test_a_finished_sweep_sends_what_mlflow_lacks_when_it_is_launched_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow was away at the end; the same command is all that it takes."""
+    arguments = bench.arguments("--local", "--plain", "--set", "grid.layer=0", "--set", "train.tokens=64")
+    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    ran = CliRunner().invoke(app, ["launch", *arguments])
+    assert (ran.exit_code, "MLflow has not got" in ran.output) == (0, True), ran.output
+    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 60)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bench.folder}/mlflow.db")
+    for _ in range(2):
+        ran = CliRunner().invoke(app, ["launch", *arguments])
+        assert (ran.exit_code, "MLflow has not got" in ran.output) == (0, False), ran.output
+    client = store.open_client(f"sqlite:///{bench.folder}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert [run.info.status for run in found] == ["FINISHED"] * 5
+    events = [event.event for event in RunFolder(bench.run_folder).events()]
+    assert events.count("sweep_started") == 2  # the third time there is nothing to do

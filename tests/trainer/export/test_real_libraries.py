@@ -80,6 +80,15 @@ def loaded(sae_lens: Any, folder: Path) -> Any:
         return sae_lens.SAE.load_from_disk(str(folder))
 
 
+def test_what_is_needed_here_is_what_the_tests_environment_installs() -> None:
+    root = Path(__file__).parents[3]
+    installed = (root / "Makefile").read_text("utf-8") + (root / "pyproject.toml").read_text("utf-8")
+    named = re.findall(r"^pip install .*?([a-z-]+==[\d.]+)", __doc__ or "", re.MULTILINE)
+    assert len(named) == 2
+    assert [name for name in named if name not in installed] == []
+    assert "--no-deps dictionary-learning==" in installed  # its requirements are another torch
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_saelens_loads_the_folder_and_encodes_and_decodes_as_we_do(
