@@ -150,7 +150,7 @@ class Chaos:
 
     def _again(self) -> None:
         """The launch is over, and the sweep is not."""
-        said = self.sweep.said()
+        said = self.sweep.said().replace(str(self.sweep.folder), "PATH")
         record: Row = {
             "code": self.sweep.code,
             "launch": self.sweep.n_launches,
@@ -239,7 +239,7 @@ def disturbed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
         "twin_s": round(twin_s, 1),
         "took_s": round(took_s, 1),
         "equal": is_close(found) if part == "memory" else is_equal(found),
-        "failed": failed,
+        "failed": failed.replace(str(folder), "PATH"),
         "compared": found,
         "launches_that_ended_early": chaos.odd,
         "faults": chaos.records,
@@ -255,9 +255,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["main", "local", "memory"], metavar="PART")
     parser.add_argument("--out", type=Path, help="JSON file to write, or to put these parts into")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", type=int, default=60, help="in the part `main`")
-    parser.add_argument("--more-faults", type=int, default=12, help="in each of the other parts")
-    parser.add_argument("--tokens", type=int, default=102_400, help="of each trial; 256 to a step")
+    parser.add_argument("--faults", type=int, default=64, help="in the part `main`")
+    parser.add_argument("--more-faults", type=int, default=16, help="in each of the other parts")
+    parser.add_argument("--tokens", type=int, default=153_600, help="of each trial; 256 to a step")
     parser.add_argument("--checkpoint-s", type=float, default=1.0, help="seconds between checkpoints")
     parser.add_argument("--clock", action=argparse.BooleanOptionalAction, default=True, help="whether clocks jump")
     parser.add_argument("--keep", type=Path, help="folder to keep run folders and what launches said")

@@ -8,14 +8,12 @@ those that were done before, by the code that workers use. Beside the order of t
 
 Said is the share of SAE-tokens that is saved, and for the frontier of each loss and seed what it lost: the factor by
 which the best that is left is worse, in the worst objective of the worst point (epsilon; 0 is nothing), and the share
-of its hypervolume. `--launch` also launches the search of the first seed with stopping, and says whether the same
-trials were stopped.
+of its hypervolume.
 """
 
 import argparse
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +21,6 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks.machine import machine
 from benchmarks.search import ENDS, Searched, describe_model_of_benchmark, run_together, sweep
@@ -41,12 +38,12 @@ N_TOKENS = 25_000
 EVAL_EVERY = 5_120
 LRS = (2e-4, 6e-4, 2e-3, 5e-3, 1.2e-2)
 LOSSES = ("local", "e2e_downstream")
-N_POINTS = 10
+N_POINTS = 8
 """Per loss, beyond the two of the grid."""
 AT_ONCE = 2
 """Points per loss in a round."""
 MARGINS = (0.02, 0.05, 0.1, 0.2)
-N_ORDERS = 20
+N_ORDERS = 10
 PLANES = {
     "l0, ce_loss_increase": (Objective("l0", "ce_loss_increase"),),
     "the default": (Objective("l0", "ce_loss_increase"), Objective("n_alive_elements", "ce_loss_increase")),
@@ -163,29 +160,10 @@ def measured(
     }
 
 
-def launched(work: Path, margin: float, found: Searched, trained: TrainedTrials) -> dict[str, Any]:
-    """The search of one seed launched with stopping, beside what was to be expected."""
-    from orchestrator.display.screen import PlainLines
-    from orchestrator.running.driver import launch
-    from orchestrator.running.prepare import LaunchOptions
-
-    frontier = {"objectives": [list(objective) for objective in PLANES["l0, ce_loss_increase"]]}
-    path = work / "stopping.yaml"
-    file = a_sweep(SEEDS[:1], frontier=frontier | {"stop_dominated": margin}) | {"name": "stopping"}
-    path.write_text(yaml.safe_dump(file, sort_keys=False))
-    launch(LaunchOptions(path, runs=work / "runs", local=True, tracking=False, n_slots=1), PlainLines(sys.stderr))
-    (folder,) = (work / "runs").glob("stopping-????????")
-    rows = RunFolder(folder).rows()
-    ours = {row.trial_id: row.dominated.tokens for row in rows if row.dominated is not None}
-    expected = stopped_by(rounds_of(found), found.rows, trained, PLANES["l0, ce_loss_increase"], margin)
-    return {"margin": margin, "n_trials": len(rows), "n_stopped": len(ours), "as_expected": ours == expected}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--work", type=Path, default=Path("runs/stopping-benchmark"), help="folder for trained trials")
-    parser.add_argument("--launch", action="store_true", help="also launch one seed with stopping")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     trained = TrainedTrials(given.work / "curves.jsonl", eval_every_tokens=EVAL_EVERY)
@@ -209,12 +187,6 @@ def main() -> None:
             print(json.dumps(lines[-1]), flush=True)
     record: dict[str, Any] = {"machine": machine("cpu"), "n_tokens": N_TOKENS, "stopping": lines}
     _write(given.out, record)
-    if given.launch:
-        alone = Searched(a_sweep(SEEDS[:1]), facts, given.work)
-        run_together([alone], trained)
-        record["launched"] = launched(given.work, 0.05, alone, trained)
-        print(record["launched"])
-        _write(given.out, record)
 
 
 def _write(path: Path | None, record: dict[str, Any]) -> None:

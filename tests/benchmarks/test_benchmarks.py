@@ -143,7 +143,9 @@ def test_a_peer_that_trains_one_sae_at_a_time_is_timed_for_all_of_them(toy: sett
     assert both["times_peer"] == pytest.approx(7.0 / float(str(both["ours_s"])), rel=0.05)
 
 
-def test_a_peer_has_memory_and_precision_as_without_us_and_ours_are_back_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_has_memory_and_precision_as_without_us_and_ours_are_back_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     order: list[str] = []
     monkeypatch.setattr(allocator, "hand_back_freed_memory", lambda: order.append("hand back"))
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("keep"))
