@@ -2,6 +2,7 @@
 
 from math import log10
 from pathlib import Path
+from typing import Literal
 
 import optuna
 import pytest
@@ -20,7 +21,10 @@ SPACE = {
 }
 GROUPS = (Group(1, "local", SPACE), Group(3, "e2e", SPACE))
 QUICK: tuple[SamplerName, ...] = ("random", "tpe", "nsga2", "nsga3")
-OBJECTIVES = (("l0", "minimize"), ("ce_loss_increase", "minimize"))
+OBJECTIVES: tuple[tuple[str, Literal["minimize", "maximize"]], ...] = (
+    ("l0", "minimize"),
+    ("ce_loss_increase", "minimize"),
+)
 
 
 def planner(kind: SamplerName, seed: int = 0) -> Sampled:
