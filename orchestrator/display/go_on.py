@@ -20,5 +20,10 @@ def stop_command(folder: Path) -> str:
     return _command("stop", str(folder))
 
 
+def dashboard_command(folder: Path) -> str:
+    """Shows a run in a browser, live."""
+    return _command("dashboard", str(folder))
+
+
 def _command(*words: str) -> str:
     return shlex.join([Path(sys.executable).name, "-m", "orchestrator", *words])

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.display.go_on import resume_command, retry_command
+from orchestrator.display.go_on import dashboard_command, resume_command, retry_command
 from orchestrator.folder.records import SweepState
 from orchestrator.fronts.front_text import print_cautions
 from orchestrator.planning.estimates import as_json as estimates_as_json
@@ -170,10 +170,11 @@ def _places(result: Result) -> dict[str, Path]:
 
 def _print_places(result: Result, console: Console) -> None:
     # Not as a table: paths and commands are for copying, whatever the width.
-    for label, path in _places(result).items():
-        console.print(f"{label:<13}{path}", highlight=False, soft_wrap=True, markup=False)
-    for index, line in enumerate(result.mlflow.splitlines()):
-        console.print(f"{'' if index else 'MLflow':<13}{line}", highlight=False, soft_wrap=True, markup=False)
+    lines = [(label, str(path)) for label, path in _places(result).items()]
+    lines.append(("live page", dashboard_command(result.folder)))
+    lines += [("" if index else "MLflow", line) for index, line in enumerate(result.mlflow.splitlines())]
+    for label, line in lines:
+        console.print(f"{label:<13}{line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _last_line(result: Result) -> str:
