@@ -15,7 +15,7 @@ import torch
 from orchestrator.folder.records import RowStatus
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
-from orchestrator.packs.memory import MemoryGuard, memory_left
+from orchestrator.packs.memory import LEAST_LEFT, MemoryGuard, memory_left
 from tests.orchestrator.forked import Child
 from tests.tiny import Bench
 
@@ -95,7 +95,8 @@ def test_a_process_gives_way_before_its_control_group_is_full(bench: Bench, monk
             raise
 
     monkeypatch.setattr(MemoryGuard, "look", looked)
-    limit = 400 * MB
+    limit, room = 4000 * MB, 100 * MB  # more than a few steps take, less than the guard wants to see
+    assert room < LEAST_LEFT * limit
     with control_group(limit) as group:
 
         def hook(place: str, number: int | None) -> None:
@@ -104,7 +105,7 @@ def test_a_process_gives_way_before_its_control_group_is_full(bench: Bench, monk
                 assert memory_left()[1] == limit
             if place == "step" and (number or 0) >= 5 and n_training(bench) > 2:
                 left, _ = memory_left()
-                ballast.append(os.urandom(1) * max(4 * MB, int(left - 30 * MB)))
+                ballast.append(os.urandom(1) * max(1, int(left - room)))
                 time.sleep(0.6)
 
         child = Child(bench, "--slots", "2", hook=hook)
