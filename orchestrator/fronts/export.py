@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.folder.files import parquet_bytes, write_bytes
-from orchestrator.folder.records import MLflowRuns, Snapshot, SweepState
+from orchestrator.folder.records import Manifest, MLflowRuns, Snapshot, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.columns import FILES
 from orchestrator.fronts.external import External, external_lines, read_external
@@ -254,20 +254,35 @@ def _as_int(value: object) -> int:
 
 def _keep_snapshot(folder: RunFolder) -> Path:
     """Copy the frontier to a name that says which it is, then name it in the manifest."""
-    content = folder.frontier.read_bytes()
     facts = _metadata_if_any(folder.frontier)
     sequence, content_hash = _as_int(facts["sequence"]), str(facts["content_sha256"])
     path = folder.snapshots / f"frontier-{sequence:06d}-{content_hash[:6]}.parquet"
-    manifest = folder.manifest()
-    entry = Snapshot(
+    entry = _snapshot(folder, path, facts)
+    kept, was_damaged = _kept_snapshots(folder)
+    if entry not in kept:
+        write_bytes(path, folder.frontier.read_bytes())
+        kept = [*kept, entry]
+    elif not was_damaged:
+        return path
+    folder.write_manifest(Manifest(snapshots=kept))
+    return path
+
+
+def _snapshot(folder: RunFolder, path: Path, facts: Mapping[str, object]) -> Snapshot:
+    return Snapshot(
         file=str(path.relative_to(folder.path)),
-        sequence=sequence,
-        content_sha256=content_hash,
+        sequence=_as_int(facts["sequence"]),
+        content_sha256=str(facts["content_sha256"]),
         n_rows=_as_int(facts["rows"]),
         state=SweepState(str(facts["state"])),
         created_at=datetime.fromisoformat(str(facts["created_at"])),
     )
-    if entry not in manifest.snapshots:
-        write_bytes(path, content)
-        folder.write_manifest(manifest.model_copy(update={"snapshots": [*manifest.snapshots, entry]}))
-    return path
+
+
+def _kept_snapshots(folder: RunFolder) -> tuple[list[Snapshot], bool]:
+    """What the manifest names, and whether it was damaged. Then the snapshots themselves say what they are."""
+    try:
+        return folder.manifest().snapshots, False
+    except BadInput:
+        there = {path: _metadata_if_any(path) for path in sorted(folder.snapshots.glob("frontier-*.parquet"))}
+        return [_snapshot(folder, path, facts) for path, facts in there.items() if facts], True

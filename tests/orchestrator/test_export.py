@@ -167,6 +167,22 @@ def test_snapshots_never_change_and_the_manifest_names_the_newest(tmp_path: Path
     assert second.name.startswith(f"frontier-000002-{newest.content_sha256[:6]}")
 
 
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_damaged_manifest_is_made_again_from_the_snapshots(tmp_path: Path, grown: bool):
+    folder = filled(tmp_path)
+    export(folder, snapshot=True)
+    folder.write_row(a_row(a_config(seed=99)))
+    export(folder, minutes=1, snapshot=True)
+    before = folder.manifest().snapshots
+    manifest = folder.path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-20] + b"\xff\xfe")
+    if grown:
+        folder.write_row(a_row(a_config(seed=98)))
+    export(folder, minutes=2, snapshot=True)
+    assert folder.manifest().snapshots[: len(before)] == before
+    assert len(folder.manifest().snapshots) == len(before) + grown
+
+
 def test_a_broken_frontier_is_replaced(tmp_path: Path):
     folder = filled(tmp_path)
     folder.frontier.write_bytes(b"PAR1 and no more")
