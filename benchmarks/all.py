@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.report import RESULTS, update
+from benchmarks.report import BFLOAT16, RESULTS, update
 
 COMPARISONS = ("compare_saelens", "compare_dictionary_learning")
 
@@ -19,13 +19,16 @@ COMPARISONS = ("compare_saelens", "compare_dictionary_learning")
 def commands(out: Path, *, peers_python: str | None, e2e_sae: Path | None, more: list[str]) -> Iterator[list[str]]:
     """What is run, in order. `more` goes to each."""
 
-    def command(python: str, name: str, *options: str) -> list[str]:
-        return [python, "-m", f"benchmarks.{name}", "--out", str(out / f"{name}.json"), *options, *more]
+    def command(python: str, name: str, *options: str, result: str = "") -> list[str]:
+        return [python, "-m", f"benchmarks.{name}", "--out", str(out / f"{result or name}.json"), *options, *more]
 
     yield command(sys.executable, "step")
     if peers_python:
         if e2e_sae:
-            yield command(peers_python, "compare_e2e_sae", "--e2e-sae", str(e2e_sae))
+            checkout = ("--e2e-sae", str(e2e_sae))
+            yield command(peers_python, "compare_e2e_sae", *checkout)
+            half = ("--compute-dtype", "bfloat16", "--clocks", "process")
+            yield command(peers_python, "compare_e2e_sae", *checkout, *half, result=BFLOAT16)
         for name in COMPARISONS:
             yield command(peers_python, name)
     yield command(sys.executable, "growth")

@@ -32,7 +32,9 @@ SOURCES = {
     "plain": "step",
 }
 
-NAMES = (*dict.fromkeys(SOURCES.values()), "growth")
+BFLOAT16 = "compare_e2e_sae_bfloat16"
+"""Our products in bfloat16 against e2e_sae, which has float32 alone."""
+NAMES = (*dict.fromkeys(SOURCES.values()), BFLOAT16, "growth")
 
 
 def load(folder: Path = RESULTS) -> Records:
@@ -67,6 +69,17 @@ def speed_table(records: Records, clock: str) -> str:
     for (loss, ratio), times in faster.items():
         cells = [judged(times.get(tool), TARGETS.get((tool, loss))) for tool in TOOLS]
         lines.append(f"| {loss} | {ratio:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def bfloat16_table(records: Records) -> str:
+    """Our step in bfloat16 against the same step of e2e_sae as `speed_table` has."""
+    if BFLOAT16 not in records:
+        return "Not taken."
+    lines = ["| loss | ratio | e2e_sae |", "|---|---|---|"]
+    for row in records[BFLOAT16]["rows"]:
+        times = judged(row["times_e2e_sae"], TARGETS["e2e_sae", row["loss"]])
+        lines.append(f"| {row['loss']} | {row['ratio']:g} | {times} |")
     return "\n".join(lines)
 
 
@@ -118,6 +131,7 @@ def machine_table(records: Records) -> str:
 TABLES: dict[str, Callable[[Records], str]] = {
     "speed-process": lambda records: speed_table(records, "process"),
     "speed-wall": lambda records: speed_table(records, "wall"),
+    "speed-bfloat16": bfloat16_table,
     "floor": floor_table,
     "memory": memory_table,
     "machines": machine_table,

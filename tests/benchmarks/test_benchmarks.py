@@ -196,7 +196,7 @@ def test_every_benchmark_is_run_with_the_python_that_has_what_it_needs(tmp_path:
     assert alone == [(sys.executable, "step"), (sys.executable, "growth")]
     everything = modules(peers_python="python-with-peers", e2e_sae=tmp_path)
     others = [name for python, name in everything if python == "python-with-peers"]
-    assert others == ["compare_e2e_sae", "compare_saelens", "compare_dictionary_learning"]
+    assert others == ["compare_e2e_sae", "compare_e2e_sae", "compare_saelens", "compare_dictionary_learning"]
     assert set(report.SOURCES.values()) <= {name for _, name in everything}
     assert all(importlib.util.find_spec(f"benchmarks.{name}") for _, name in everything)
 
