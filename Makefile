@@ -12,7 +12,7 @@ sweep: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
-	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
