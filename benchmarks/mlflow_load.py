@@ -22,6 +22,7 @@ from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.audit import Audit, audit
 from orchestrator.tracking.copier import Copier, silent
 from orchestrator.tracking.mirror import Mirror
+from orchestrator.tracking.tracked import Tracked
 from orchestrator.tracking.trial_run import TrialRun
 from tests.orchestrator.tracking import servers
 
@@ -41,14 +42,16 @@ class Load:
         self.trials = [TrialRun(id_, f"run-{id_}", {"trial_id": id_}, {"seed": id_}) for id_ in ids]
 
     def copier(self) -> Copier:
-        return Copier(self.folder, **self._arguments())
+        return Copier(self._tracked)
 
     def mirror(self) -> Mirror:
-        return Mirror(self.folder, tell=lambda level, text: print(f"  {level}: {text}"), **self._arguments())
+        return Mirror(self._tracked, tell=lambda level, text: print(f"  {level}: {text}"))
 
-    def _arguments(self) -> dict[str, object]:
-        names = {"sweep_name": self.name, "sweep_id": f"{self.name}-1"}
-        return {"uri": self.uri, "runs_root": self.runs, "trials": self.trials, **names}
+    @property
+    def _tracked(self) -> Tracked:
+        return Tracked(
+            self.folder, self.uri, self.runs, sweep_name=self.name, sweep_id=f"{self.name}-1", trials=self.trials
+        )
 
     def compared(self) -> Audit:
         """Every point of MLflow with every point of the journals."""

@@ -5,35 +5,25 @@ Options and output only; the work is in `driver.py`. Imports nothing heavy befor
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.options import Debug, LogFormats, Overrides, Plain, Runs
 from orchestrator.display.go_on import resume_command
-from orchestrator.display.streams import Streams, guarded
+from orchestrator.display.streams import LogFormat, Streams, guarded
 
 if TYPE_CHECKING:
-    from orchestrator.running.prepare import LaunchOptions
-
-
-class LogFormat(StrEnum):
-    """How progress is told."""
-
-    TEXT = "text"
-    JSON = "json"
+    from orchestrator.running.planned import LaunchOptions
 
 
 def launch(
     sweep: Annotated[
         Path, typer.Argument(metavar="SWEEP", help="Sweep file, such as sweeps/quickstart.yaml.", show_default=False)
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the sweep file. Can be repeated."),
-    ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Train in this process, without Ray: slower, same numbers, for debuggers.")
@@ -56,11 +46,9 @@ def launch(
         bool, typer.Option("--dense", help="Compute with all latents, zeros too: for comparisons.")
     ] = False,
     tracking: Annotated[bool, typer.Option("--tracking/--no-tracking", help="Record the runs in MLflow.")] = True,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")] = False,
+    plain: Plain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result, or the plan, as JSON.")] = False,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")
-    ] = LogFormat.TEXT,
+    log_format: LogFormats = "text",
     allow_changed: Annotated[
         bool,
         typer.Option(
@@ -72,7 +60,7 @@ def launch(
         bool,
         typer.Option("--include-removed", help="Show results of trials too that the sweep file has no longer."),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Run a sweep, or what of it is not done yet, and show its frontier.
 
@@ -81,7 +69,7 @@ def launch(
     """
 
     def command(streams: Streams) -> int:
-        from orchestrator.running.prepare import LaunchOptions
+        from orchestrator.running.planned import LaunchOptions
 
         options = LaunchOptions(
             sweep,
@@ -115,7 +103,7 @@ def _dry_run(options: "LaunchOptions", streams: Streams, *, plain: bool, log_for
         from orchestrator.display.terminal import choose_screen
         from orchestrator.running.calibrate import calibrated
 
-        screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
+        screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format)
         try:
             planned = calibrated(planned, screen)
         finally:
@@ -138,7 +126,7 @@ def run_and_tell(
     from orchestrator.running.result_text import as_json as result_as_json
     from orchestrator.running.result_text import print_result
 
-    screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format.value)
+    screen = choose_screen(err=streams.err, out=streams.out, plain=plain, log_format=log_format)
     try:
         result, exit_code = launch(options, screen)
     except KeyboardInterrupt:  # before anything trained
@@ -150,7 +138,7 @@ def run_and_tell(
     if as_json:
         print_json(result_as_json(result, exit_code=exit_code), streams)
         return exit_code
-    words = streams.err if log_format is LogFormat.JSON else streams.out
+    words = streams.err if log_format == "json" else streams.out
     print_result(result, SafeConsole(file=words, width=None if words.isatty() else WIDTH))
     return exit_code
 

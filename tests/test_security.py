@@ -19,7 +19,7 @@ from orchestrator.display.terminal import LiveScreen, SafeConsole
 from orchestrator.folder.records import Event, SavedPlan
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.launch import command_to_go_on
-from orchestrator.running.prepare import LaunchOptions
+from orchestrator.running.planned import LaunchOptions
 from orchestrator.sweep.yaml_lines import parse
 from tests.orchestrator.made_run import made_run
 from tests.tiny import ROOT

@@ -86,30 +86,6 @@ def evaluate(
 
 
 @torch.no_grad()
-def alive_window(
-    specs: Sequence[BankSpec],
-    states: Sequence[BankState],
-    *,
-    model: FrozenModel,
-    rows: Rows,
-    n_tokens: int,
-    batch_rows: int,
-) -> list[Measured]:
-    """Alive elements and firing densities with frozen weights over the alive window, for each bank."""
-    counts = window_counts(specs, states, model=model, rows=rows, n_tokens=n_tokens, batch_rows=batch_rows)
-    return [window_metrics(count, rows=rows, n_tokens=n_tokens) for count in counts]
-
-
-def window_metrics(counts: Int[Tensor, "n_saes d_sae"], *, rows: Rows, n_tokens: int) -> Measured:
-    """The metrics of what `window_counts` has counted for a bank."""
-    return finish(WINDOW_METRICS, window_sums(counts.cpu(), n_tokens=_window_rows(rows, n_tokens) * rows.context))
-
-
-def _window_rows(rows: Rows, n_tokens: int) -> int:
-    return min(-(-n_tokens // rows.context), rows.n_train_rows)
-
-
-@torch.no_grad()
 def window_counts(
     specs: Sequence[BankSpec],
     states: Sequence[BankState],
@@ -136,6 +112,15 @@ def window_counts(
             x = clean.residuals[spec.layer].flatten(0, 1).to(bank.w_enc.dtype)
             count += _forward(spec, state, x).firing_counts
     return counts
+
+
+def window_metrics(counts: Int[Tensor, "n_saes d_sae"], *, rows: Rows, n_tokens: int) -> Measured:
+    """Alive elements and firing densities from what `window_counts` has counted for a bank."""
+    return finish(WINDOW_METRICS, window_sums(counts.cpu(), n_tokens=_window_rows(rows, n_tokens) * rows.context))
+
+
+def _window_rows(rows: Rows, n_tokens: int) -> int:
+    return min(-(-n_tokens // rows.context), rows.n_train_rows)
 
 
 def _forward(spec: BankSpec, state: BankState, x: Float[Tensor, "tokens d_model"]) -> BankOutput:

@@ -12,18 +12,23 @@ from trainer.errors import BadInput
 
 
 def chosen_rows(
-    folder: RunFolder, *, trial_names: Sequence[str] = (), every: bool = False, layers: Sequence[int] = ()
+    folder: RunFolder,
+    *,
+    trial_names: Sequence[str] = (),
+    every: bool = False,
+    layers: Sequence[int] = (),
+    option: str = "--trial",
 ) -> list[Row]:
     """The rows of the trials to export, by layer, loss, coefficient and seed: named ones, all, or those on a frontier.
 
-    Raises BadInput where one is not known or not done, or none is left.
+    `option`: by which they were named. Raises BadInput where one is not known or not done, or none is left.
     """
     rows = {row.trial_id: row for row in folder.rows()}
     done = {id_: row for id_, row in rows.items() if row.status is RowStatus.DONE}
     if not done:
         raise BadInput(f"no trial of {folder.path.name} is done yet: there is no SAE to export")
     if trial_names:
-        wanted = [_named(name, rows) for name in dict.fromkeys(trial_names)]
+        wanted = [_named(name, rows, option) for name in dict.fromkeys(trial_names)]
         if undone := [row.run_name for row in wanted if row.trial_id not in done]:
             raise BadInput(f"no SAE of {', '.join(undone)}: expected trials that are done")
     elif every:
@@ -85,12 +90,12 @@ def _on_a_front(folder: RunFolder) -> set[str]:
     return {trial_id for trial_id, *on in zip(table["trial_id"].to_pylist(), *fronts, strict=True) if any(on)}
 
 
-def _named(name: str, rows: dict[str, Row]) -> Row:
+def _named(name: str, rows: dict[str, Row], option: str) -> Row:
     found = [row for row in rows.values() if name == row.run_name or (len(name) >= 4 and row.trial_id.startswith(name))]
     if len(found) != 1:
         known = ", ".join(sorted(row.run_name for row in (found or rows.values()))[:10])
         what = "several trials begin with" if found else "no trial that ended is"
-        raise BadInput(f"--trial {name}: {what} {name!r}; expected a trial id or a name such as {known}")
+        raise BadInput(f"{option} {name}: {what} {name!r}; expected a trial id or a name such as {known}")
     return found[0]
 
 

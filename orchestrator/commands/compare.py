@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from orchestrator.commands.find_run import complete_run, find_run
-from orchestrator.commands.options import AtAlive, AtCe, AtL0, Debug, Reference, Runs, targets
+from orchestrator.commands.options import AsJson, AtAlive, AtCe, AtL0, Debug, Reference, Runs, targets
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def compare(
     format: Annotated[
         Format, typer.Option(help="text: tables and what they say. markdown and latex: the tables alone.")
     ] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Compare two sweeps: hypervolume, metrics where another is equal, and which settings differ."""

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.options import AsJson, Debug, Overrides, Runs
 from orchestrator.display.streams import ENVIRONMENT, Streams, guarded
 
 if TYPE_CHECKING:
     from orchestrator.commands.findings import Finding
-    from orchestrator.running.prepare import Planned
+    from orchestrator.running.planned import Planned
 
 
 def doctor(
@@ -27,14 +28,11 @@ def doctor(
             metavar="SWEEP", help="Sweep file whose model, data and size to look at too.", show_default=False
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the sweep file. Can be repeated."),
-    ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
     quick: Annotated[bool, typer.Option("--quick", help="Do not start Ray, and do not ask MLflow.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Check that this machine has what sweeps need, and say each fix. Exit code 4 if something is missing."""
 
@@ -55,7 +53,8 @@ def doctor(
 
 def _planned(sweep: Path, overrides: list[str], runs: Path) -> "Planned":
     """Raises BadInput for a sweep that could not be launched anywhere."""
-    from orchestrator.running.prepare import LaunchOptions, read_and_plan
+    from orchestrator.running.planned import LaunchOptions
+    from orchestrator.running.prepare import read_and_plan
 
     return read_and_plan(LaunchOptions(sweep, tuple(overrides), runs), only_look=True)
 

@@ -12,7 +12,7 @@ from orchestrator.display.go_on import resume_command
 
 if TYPE_CHECKING:
     from orchestrator.folder.records import PackStatus
-    from orchestrator.running.prepare import Planned
+    from orchestrator.running.planned import Planned
 
 FLOAT_BYTES = 4
 CHECKPOINTS_KEPT = 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.find_run import complete_run, find_run
-from orchestrator.commands.options import Debug, Plain, Runs
+from orchestrator.commands.options import AsJson, Debug, Plain, Runs
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def evaluate(
         bool,
         typer.Option("--add", help="Keep the result: the SAE is in RUN's frontier.parquet and pictures from then on."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     runs: Runs = Path("runs"),
     plain: Plain = False,
     debug: Debug = False,

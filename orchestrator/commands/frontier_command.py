@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.find_run import find_run
-from orchestrator.commands.options import AtAlive, AtCe, AtL0, Debug, Reference, Removed, Run, Runs, targets
+from orchestrator.commands.options import AsJson, AtAlive, AtCe, AtL0, Debug, Reference, Removed, Run, Runs, targets
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def frontier(
     reference: Reference = None,
     include_removed: Removed = False,
     trials: Annotated[bool, typer.Option("--trials", help="List every trial on a frontier.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show a sweep's frontiers: their size, which loss is ahead and how sure that is, and what to be warned of."""

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.find_run import complete_run
+from orchestrator.display.streams import LogFormat
 
 Run = Annotated[
     str,
@@ -18,6 +19,12 @@ Run = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds run folders.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the sweep file. Can be repeated."),
+]
+LogFormats = Annotated[LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")]
 Removed = Annotated[bool, typer.Option("--include-removed", help="With trials that the sweep file asks for no longer.")]
 AtCe = Annotated[
     list[float] | None,

@@ -11,43 +11,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.find_run import complete_run, find_run
+from orchestrator.commands.find_run import find_run
+from orchestrator.commands.options import Debug, LogFormats, Plain, Run, Runs
 from orchestrator.display.streams import Streams, guarded
-from orchestrator.launch import LogFormat, run_and_tell
+from orchestrator.launch import run_and_tell
 
 if TYPE_CHECKING:
     from orchestrator.folder.run_folder import RunFolder
-    from orchestrator.running.prepare import LaunchOptions
+    from orchestrator.running.planned import LaunchOptions
 
-RUN = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="Run folder, or the name or id of a sweep in the runs folder.",
-        autocompletion=complete_run,
-    ),
-]
-RUNS = Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")]
-SLOTS = Annotated[
+Slots = Annotated[
     int | None, typer.Option(min=1, help="Packs to run side by side. Default: as it was launched.", show_default=False)
 ]
-PLAIN = Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")]
-AS_JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-LOG_FORMAT = Annotated[LogFormat, typer.Option(help="Progress as text, or as JSON lines on stdout.")]
-DEBUG = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def resume(
-    run: RUN,
-    runs: RUNS = Path("runs"),
-    slots: SLOTS = None,
+    run: Run,
+    runs: Runs = Path("runs"),
+    slots: Slots = None,
     include_removed: Annotated[
         bool, typer.Option("--include-removed", help="Show results of trials too that the sweep has no longer.")
     ] = False,
-    plain: PLAIN = False,
-    as_json: AS_JSON = False,
-    log_format: LOG_FORMAT = LogFormat.TEXT,
-    debug: DEBUG = False,
+    plain: Plain = False,
+    as_json: ResultAsJson = False,
+    log_format: LogFormats = "text",
+    debug: Debug = False,
 ) -> None:
     """Go on with a run where it stopped, as it was launched, without its sweep file. Exit codes are those of launch."""
 
@@ -66,7 +55,7 @@ def as_launched(folder: "RunFolder") -> "Generator[LaunchOptions]":
     Raises BadInput where the folder has no sweep.
     """
     from orchestrator.folder.records import SavedLaunch
-    from orchestrator.running.prepare import LaunchOptions
+    from orchestrator.running.planned import LaunchOptions
     from trainer.errors import BadInput
 
     path = folder.path.absolute()

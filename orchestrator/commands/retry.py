@@ -7,20 +7,21 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.find_run import find_run
-from orchestrator.commands.resume import AS_JSON, DEBUG, LOG_FORMAT, PLAIN, RUN, RUNS, SLOTS, as_launched
+from orchestrator.commands.options import Debug, LogFormats, Plain, Run, Runs
+from orchestrator.commands.resume import ResultAsJson, Slots, as_launched
 from orchestrator.display.streams import Streams, guarded
-from orchestrator.launch import LogFormat, run_and_tell
+from orchestrator.launch import run_and_tell
 
 
 def retry(
-    run: RUN,
+    run: Run,
     failed: Annotated[bool, typer.Option("--failed", help="The failed trials: their rows are made anew.")] = False,
-    runs: RUNS = Path("runs"),
-    slots: SLOTS = None,
-    plain: PLAIN = False,
-    as_json: AS_JSON = False,
-    log_format: LOG_FORMAT = LogFormat.TEXT,
-    debug: DEBUG = False,
+    runs: Runs = Path("runs"),
+    slots: Slots = None,
+    plain: Plain = False,
+    as_json: ResultAsJson = False,
+    log_format: LogFormats = "text",
+    debug: Debug = False,
 ) -> None:
     """Try trials of a run again, as it was launched, without its sweep file. Exit codes are those of launch."""
 

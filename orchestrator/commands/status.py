@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.find_run import all_runs, complete_run, find_run
+from orchestrator.commands.options import AsJson, Debug, Plain, Runs
 from orchestrator.display.plain import plain_json
 from orchestrator.display.streams import Streams, guarded
 
@@ -34,13 +35,13 @@ def status(
             autocompletion=complete_run,
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds run folders.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay until the sweep ends. Ctrl-C only ends watching.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live picture.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    plain: Plain = False,
+    debug: Debug = False,
 ) -> None:
     """Show how a sweep stands, or list all of them."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.find_run import find_run
-from orchestrator.commands.resume import DEBUG, RUN, RUNS
+from orchestrator.commands.options import Debug, Run, Runs
 from orchestrator.display.streams import Streams, guarded
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ TAKEN_WITHIN_S = 10.0
 
 
 def stop(
-    run: RUN,
-    runs: RUNS = Path("runs"),
+    run: Run,
+    runs: Runs = Path("runs"),
     at_once: Annotated[
         bool, typer.Option("--now", help="Do not wait for the current step; what was saved last is kept.")
     ] = False,
-    debug: DEBUG = False,
+    debug: Debug = False,
 ) -> None:
     """Stop a running sweep from another terminal, as Ctrl-C would in its own. Ctrl-C here only ends waiting."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import torch
 from torch import Tensor
 
 from orchestrator.commands.chosen import evaluated_alike, no_weights
@@ -75,16 +76,21 @@ def count_firing(
     return [found[index] for index in range(len(trials))]
 
 
-def model_and_rows_of(row: Row) -> tuple[FrozenModel, Rows]:
+def model_and_rows_of(row: Row, *, at_least_single: bool = False) -> tuple[FrozenModel, Rows]:
     """The model and the rows that a trial was trained and measured on, on a GPU if there is one.
+
+    `at_least_single`: the model in float32 where it was used in a half precision.
 
     Raises:
         BadInput: they are not what they were then.
         EnvironmentProblem: one of them cannot be had here.
     """
     config, facts = row.config, row.facts
+    dtype = DTYPES[config.train.compute_dtype]
+    if at_least_single and dtype.itemsize < torch.float32.itemsize:
+        dtype = torch.float32
     # Frozen values are hashable; pydantic does not tell the type checker.
-    model = held_model(config.model, device_for(1.0), DTYPES[config.train.compute_dtype])  # pyright: ignore[reportArgumentType]
+    model = held_model(config.model, device_for(1.0), dtype)  # pyright: ignore[reportArgumentType]
     rows = held_rows(config.data, config.model, model.d_vocab, str(default_cache().absolute()))  # pyright: ignore[reportArgumentType]
     then = (facts.model_hash, facts.data_hash, facts.eval_hash) if facts else ()
     for what, was, is_ in zip(

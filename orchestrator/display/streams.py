@@ -8,10 +8,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import UnsupportedOperation
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 from orchestrator.display.plain import plain
 
+LogFormat = Literal["text", "json"]
+"""How progress is told."""
 OUR_FAULT, BAD_INPUT, ENVIRONMENT, INTERRUPTED = 1, 2, 4, 130
 
 

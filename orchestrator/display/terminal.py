@@ -6,7 +6,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TextIO
+from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -30,10 +30,10 @@ from orchestrator.display.screen import (
     eta_text,
     preparing_text,
 )
+from orchestrator.display.streams import LogFormat
 from orchestrator.folder.records import Event
 from trainer.data import Preparing
 
-LogFormat = Literal["text", "json"]
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
 _COLOURS = ("blue", "red", "green", "magenta")
 WIDTH = 100

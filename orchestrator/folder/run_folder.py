@@ -1,51 +1,29 @@
-"""The run folder: the truth about one sweep, and the only way in and out of its files.
-
-    runs/<sweep_id>/
-      sweep.yaml  plan.json  launch.json    what was asked, and with which options (driver)
-      spare/                                the same once more, for when one of those is damaged (driver)
-      runs.json                             which MLflow run is which trial (driver)
-      status.json  events.jsonl             how it stands; what happened (driver)
-      lease.json                            who runs it now (driver)
-      packs/<pack_id>/status.json  events.jsonl  log.txt  owner
-                                            how one pack stands, what happened, which attempt it is (its worker)
-      packs/<pack_id>/checkpoints/<step>/   what it goes on from (its worker; gone when it is done)
-      journal/<trial_id>.jsonl              curves (worker)
-      results/<trial_id>.json               how the trial ended (worker)
-      aside/<trial_id>.json                 how it ended before it was tried again (driver)
-      saes/<trial_id>/sae.safetensors  config.json
-      elements/<trial_id>.json              what dictionary elements are strong on (worker)
-      frontier.parquet  frontier.png  frontier.svg  snapshots/  manifest.json  ray/
-      frontier_*.parquet  cache/            what follows from the frontier; lines of many rows, made anew if deleted
-      report.html  search/found.json        the sweep as one page; what a search found (driver, at the end)
+"""The run folder: the truth about one sweep, and the only way in and out of its files. `layout.py` draws it.
 
 Each file has one writer at a time. Readers need no lock and may come at any moment of a run: a file that is not there
 yet is None or empty, a half-written last line is left out. What is broken raises `BadInput` with the file's name.
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
+from orchestrator.folder.curves import mend_curve, read_curve
 from orchestrator.folder.elements import ShownElements
-from orchestrator.folder.files import (
-    SEAL,
-    append_lines,
-    disk_problems_explained,
-    is_whole,
-    sealed,
-    whole_lines,
-    write_bytes,
-    write_json,
-    write_text,
+from orchestrator.folder.files import append_lines, disk_problems_explained, write_bytes, write_text
+from orchestrator.folder.layout import Layout
+from orchestrator.folder.record_files import (
+    read_lines,
+    read_record,
+    read_sealed,
+    write_compact,
+    write_record,
+    write_sealed,
 )
 from orchestrator.folder.records import (
-    NAME,
     TRIAL_ID,
     CurvePoint,
     Event,
@@ -61,64 +39,13 @@ from orchestrator.folder.records import (
 from orchestrator.folder.spare import SPARE, read_either, spare_text, why_spare, write_text_twice, write_twice
 from trainer.config import TrialConfig
 from trainer.errors import BadInput
-from trainer.values import Frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Record = TypeVar("Record", bound=Frozen)
-DELETE_IT = "Delete it to have it made again."
 
-
-class RunFolder:
+class RunFolder(Layout):
     """The files of one sweep. Making one touches nothing; folders appear with the first file in them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def of_sweep(cls, runs: Path, sweep_id: str) -> "RunFolder":
-        """The folder of that sweep among all runs. Raises `BadInput` for a name that could lead elsewhere."""
-        return cls(runs / _checked(sweep_id, NAME, "sweep id"))
-
-    # Where the rest is, for those who write it themselves.
-    @property
-    def frontier(self) -> Path:
-        return self.path / "frontier.parquet"
-
-    @property
-    def report(self) -> Path:
-        """The sweep as one HTML file."""
-        return self.path / "report.html"
-
-    @property
-    def snapshots(self) -> Path:
-        return self.path / "snapshots"
-
-    @property
-    def ray_logs(self) -> Path:
-        return self.path / "ray"
-
-    def pack_log(self, pack_id: str) -> Path:
-        """Text that the pack's worker printed."""
-        return self._pack(pack_id) / "log.txt"
-
-    def journal(self, trial_id: str) -> Path:
-        """The file of the trial's curves, for who follows it while it grows; `curve` reads it whole."""
-        return self._journal(trial_id)
-
-    def result(self, trial_id: str) -> Path:
-        """The file of `row`."""
-        return self._result(trial_id)
-
-    @property
-    def mlflow(self) -> Path:
-        """What is known about the copy of this sweep in MLflow; `orchestrator/tracking` has it to itself."""
-        return self.path / "mlflow"
-
-    def sae(self, trial_id: str) -> Path:
-        """Folder of the trained SAE."""
-        return self.path / "saes" / _checked(trial_id, TRIAL_ID, "trial id")
 
     # What was asked.
     def write_sweep(self, yaml: str) -> None:
@@ -175,109 +102,97 @@ class RunFolder:
         found = (why_spare(self.path, "plan.json", SavedPlan), why_spare(self.path, "launch.json", SavedLaunch))
         return [why for why in found if why is not None]
 
-    @property
-    def lease(self) -> Path:
-        return self.path / "lease.json"
-
     def write_holder(self, holder: Holder) -> None:
-        _write(self.lease, holder)
+        write_record(self.lease, holder)
 
     def holder(self) -> Holder | None:
         """Who said last that he runs this sweep; None for nobody, and where it cannot be told any more."""
         try:
-            return _read(self.lease, Holder)
+            return read_record(self.lease, Holder)
         except BadInput:
             return None
 
     def write_mlflow_runs(self, runs: MLflowRuns) -> None:
-        _write(self.path / "runs.json", runs)
+        write_record(self.path / "runs.json", runs)
 
     def mlflow_runs(self) -> MLflowRuns | None:
         """None also where they cannot be read: they are found again by their tags."""
         try:
-            return _read(self.path / "runs.json", MLflowRuns)
+            return read_record(self.path / "runs.json", MLflowRuns)
         except BadInput:
             return None
 
     # How it stands.
     def write_status(self, status: SweepStatus) -> None:
-        _write(self.path / "status.json", status)
+        write_record(self.path / "status.json", status)
 
     def status(self) -> SweepStatus | None:
-        return _read(self.path / "status.json", SweepStatus)
+        return read_record(self.path / "status.json", SweepStatus)
 
     def write_pack_status(self, status: PackStatus) -> None:
-        _write(self._pack(status.pack_id) / "status.json", status)
+        write_record(self.pack(status.pack_id) / "status.json", status)
 
     def pack_status(self, pack_id: str) -> PackStatus | None:
         """None until its worker has started."""
-        return _read(self._pack(pack_id) / "status.json", PackStatus)
+        return read_record(self.pack(pack_id) / "status.json", PackStatus)
 
     def owner(self, pack_id: str) -> str | None:
         """The attempt that may write the pack's files; None before the first."""
         try:
-            return (self._pack(pack_id) / "owner").read_text("utf-8")
+            return (self.pack(pack_id) / "owner").read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_owner(self, pack_id: str, attempt: str) -> None:
-        write_text(self._pack(pack_id) / "owner", attempt)
-
-    def checkpoints(self, pack_id: str) -> Path:
-        return self._pack(pack_id) / "checkpoints"
+        write_text(self.pack(pack_id) / "owner", attempt)
 
     def add_pack_event(self, event: Event) -> None:
         """What a worker has to say. The driver, who writes the sweep's events, passes it on."""
         assert event.pack_id is not None
-        append_lines(self._pack(event.pack_id) / "events.jsonl", [event.model_dump_json()])
+        append_lines(self.pack(event.pack_id) / "events.jsonl", [event.model_dump_json()])
 
     def pack_events(self, pack_id: str) -> list[Event]:
-        return list(_read_lines(self._pack(pack_id) / "events.jsonl", Event, skip_broken=True))
+        return list(read_lines(self.pack(pack_id) / "events.jsonl", Event, skip_broken=True))
 
     def add_event(self, event: Event) -> None:
         append_lines(self.path / "events.jsonl", [event.model_dump_json()])
 
     def events(self) -> list[Event]:
         """All that happened so far, oldest first."""
-        return list(_read_lines(self.path / "events.jsonl", Event, skip_broken=True))
+        return list(read_lines(self.path / "events.jsonl", Event, skip_broken=True))
 
     # What came out.
     def add_curve_points(self, trial_id: str, points: Iterable[CurvePoint]) -> None:
         """These outlast a loss of power."""
-        append_lines(self._journal(trial_id), (point.line for point in points), durable=True)
+        append_lines(self.journal(trial_id), (point.line for point in points), durable=True)
 
     def curve(self, trial_id: str) -> list[CurvePoint]:
         """The trial's curves so far, by step, training before evaluation; of points that came twice the first."""
-        return _once(_read_lines(self._journal(trial_id), CurvePoint))
+        return read_curve(self.journal(trial_id))
 
     def journal_sha256(self, trial_id: str) -> str | None:
         """Of the file of its curves; None while there is none."""
         try:
-            with self._journal(trial_id).open("rb") as file:
+            with self.journal(trial_id).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
 
     def mend_curve(self, trial_id: str) -> tuple[list[CurvePoint], int]:
         """The curve, and how many lines that could not be read were left out, of the file too."""
-        path = self._journal(trial_id)
-        n_lines = sum(1 for _ in whole_lines(path))
-        found = list(_read_lines(path, CurvePoint, skip_broken=True))
-        if len(found) < n_lines:
-            write_text(path, "".join(f"{point.line}\n" for point in found))
-        return _once(found), n_lines - len(found)
+        return mend_curve(self.journal(trial_id))
 
     def write_row(self, row: Row) -> None:
         """With a hash of its own, so that damage is seen."""
-        write_json(self._result(row.trial_id), sealed(row.model_dump(mode="json")))
+        write_sealed(self.result(row.trial_id), row)
 
     def row(self, trial_id: str) -> Row | None:
         """How the trial ended; None while it has not."""
-        return _read_row(self._result(trial_id))
+        return read_sealed(self.result(trial_id), Row)
 
     def set_row_aside(self, trial_id: str) -> Path:
         """Move a result out of the way. Its trial has none then."""
-        return self._set_aside(self._result(trial_id))
+        return self._set_aside(self.result(trial_id))
 
     def _set_aside(self, path: Path) -> Path:
         aside = self.path / "aside" / path.name
@@ -293,7 +208,7 @@ class RunFolder:
     def rows(self) -> list[Row]:
         """The rows of all trials that ended so far, by trial id."""
         paths = sorted((self.path / "results").glob("*.json"))
-        found = (_read_row(path) for path in paths if re.fullmatch(TRIAL_ID, path.stem))
+        found = (read_sealed(path, Row) for path in paths if re.fullmatch(TRIAL_ID, path.stem))
         return [row for row in found if row is not None]
 
     def write_sae(self, trial_id: str, tensors: Mapping[str, "Tensor"], config: TrialConfig) -> str:
@@ -303,11 +218,10 @@ class RunFolder:
         """
         from safetensors.torch import save
 
-        folder = self.sae(trial_id)
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         content = save(on_cpu, metadata={"trial_id": trial_id})
-        write_bytes(folder / "sae.safetensors", content)
-        _write(folder / "config.json", config)
+        write_bytes(self.sae(trial_id) / "sae.safetensors", content)
+        write_record(self.sae(trial_id) / "config.json", config)
         return hashlib.sha256(content).hexdigest()
 
     def read_sae(self, trial_id: str) -> "tuple[dict[str, Tensor], TrialConfig] | None":
@@ -317,7 +231,7 @@ class RunFolder:
         """
         from safetensors.torch import load
 
-        config = _read(self.sae(trial_id) / "config.json", TrialConfig)
+        config = read_record(self.sae(trial_id) / "config.json", TrialConfig)
         if config is None:
             return None
         path = self.sae(trial_id) / "sae.safetensors"
@@ -325,120 +239,27 @@ class RunFolder:
         if row is not None and row.sae_sha256 not in (None, hashlib.sha256(content).hexdigest()):
             raise BadInput(
                 f"{path} is not what was written: it was damaged. To train the trial again, delete "
-                f"{self._result(trial_id)} and run: python -m orchestrator resume {self.path}"
+                f"{self.result(trial_id)} and run: python -m orchestrator resume {self.path}"
             )
         return load(content), config
 
     def write_elements(self, elements: ShownElements) -> None:
-        _write_compact(self._elements(elements.trial_id), elements)
+        write_compact(self.elements_file(elements.trial_id), elements)
 
     def elements(self, trial_id: str) -> ShownElements | None:
         """What single dictionary elements are strong on; None where that was not looked at."""
-        return _read(self._elements(trial_id), ShownElements)
+        return read_record(self.elements_file(trial_id), ShownElements)
 
     def clear_leftovers(self) -> None:
         """Files that writers were killed in the middle of. For whoever has the lease."""
-        for pattern in (
-            ".*.tmp",
-            "spare/.*.tmp",
-            "results/.*.tmp",
-            "journal/.*.tmp",
-            "elements/.*.tmp",
-            "saes/*/.*.tmp",
-            "packs/*/.*.tmp",
-        ):
-            for path in self.path.glob(pattern):
+        for folder in ("", "spare/", "results/", "journal/", "elements/", "saes/*/", "packs/*/"):
+            for path in self.path.glob(f"{folder}.*.tmp"):
                 with suppress(OSError):
                     path.unlink()
 
     def write_manifest(self, manifest: Manifest) -> None:
-        _write(self.path / "manifest.json", manifest)
+        write_record(self.path / "manifest.json", manifest)
 
     def manifest(self) -> Manifest:
         """The snapshots of the frontier; empty until there is one."""
-        return _read(self.path / "manifest.json", Manifest) or Manifest()
-
-    def _pack(self, pack_id: str) -> Path:
-        return self.path / "packs" / _checked(pack_id, NAME, "pack id")
-
-    def _journal(self, trial_id: str) -> Path:
-        return self.path / "journal" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.jsonl"
-
-    def _elements(self, trial_id: str) -> Path:
-        return self.path / "elements" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.json"
-
-    def _result(self, trial_id: str) -> Path:
-        return self.path / "results" / f"{_checked(trial_id, TRIAL_ID, 'trial id')}.json"
-
-
-def _checked(name: str, pattern: str, what: str) -> str:
-    # fullmatch, since "$" lets a line end through.
-    if not re.fullmatch(pattern, name):
-        raise BadInput(f"{what} {name!r} cannot name a file of a run folder: expected a name matching {pattern}")
-    return name
-
-
-def _write(path: Path, record: Frozen) -> None:
-    write_json(path, record.model_dump(mode="json"))
-
-
-def _write_compact(path: Path, record: Frozen) -> None:
-    """On one line: for what has many numbers, and is read by programs."""
-    write_text(path, record.model_dump_json() + "\n")
-
-
-def _read(path: Path, kind: type[Record]) -> Record | None:
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return _parsed(content, kind, where=str(path), what_to_do=DELETE_IT)
-
-
-def _read_row(path: Path) -> Row | None:
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        fields = json.loads(content)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict) or SEAL not in fields:  # rows of earlier versions have none
-        return _parsed(content, Row, where=str(path), what_to_do=DELETE_IT)
-    was_whole = is_whole(fields)
-    row = _parsed(json.dumps(fields), Row, where=str(path), what_to_do=DELETE_IT)
-    if not was_whole:
-        raise BadInput(f"{path} is not what was written: it was damaged, or changed by hand. {DELETE_IT}")
-    return row
-
-
-def _read_lines(path: Path, kind: type[Record], *, skip_broken: bool = False) -> Iterator[Record]:
-    for number, line in enumerate(whole_lines(path), start=1):
-        try:
-            yield _parsed(line, kind, where=f"{path}, line {number}", what_to_do="Delete that line to read the rest.")
-        except BadInput:
-            if not skip_broken:
-                raise
-
-
-def _once(points: Iterable[CurvePoint]) -> list[CurvePoint]:
-    found: dict[object, CurvePoint] = {}
-    for point in points:
-        found.setdefault(point.key, point)
-    # Not as they were written: a line that was damaged is made again, and then the last one.
-    by_name = sorted(found.values(), key=lambda point: sorted(point.metrics), reverse=True)
-    return sorted(by_name, key=lambda point: point.step)
-
-
-def _parsed(content: bytes | str, kind: type[Record], *, where: str, what_to_do: str) -> Record:
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        problems = "; ".join(_problem(entry["loc"], entry["msg"]) for entry in error.errors(include_url=False))
-        raise BadInput(f"{where} is not a readable {kind.__name__}: {problems}. {what_to_do}") from error
-
-
-def _problem(location: tuple[int | str, ...], message: str) -> str:
-    at = ".".join(str(part) for part in location)
-    return f"{at}: {message}" if at else message
+        return read_record(self.path / "manifest.json", Manifest) or Manifest()

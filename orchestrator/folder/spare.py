@@ -6,13 +6,12 @@ a hash of themselves. The spare one is written first: cut off in between, the fi
 
 import json
 from pathlib import Path
-from typing import TypeVar
 
 from orchestrator.folder.files import is_whole, sealed, write_json, write_text
+from orchestrator.folder.record_files import Record, read_sealed, write_sealed
 from trainer.errors import BadInput
 from trainer.values import Frozen
 
-Record = TypeVar("Record", bound=Frozen)
 SPARE = "spare"
 _WHAT_TO_DO = (
     "There is no second copy of it that could be used. Get it back from a backup; or delete it and launch the sweep "
@@ -22,9 +21,8 @@ _WHAT_TO_DO = (
 
 def write_twice(folder: Path, name: str, record: Frozen) -> None:
     """The record as `name`, and its spare copy."""
-    fields = sealed(record.model_dump(mode="json"))
-    write_json(folder / SPARE / name, fields)
-    write_json(folder / name, fields)
+    write_sealed(folder / SPARE / name, record)
+    write_sealed(folder / name, record)
 
 
 def read_either(folder: Path, name: str, kind: type[Record]) -> Record | None:
@@ -33,18 +31,18 @@ def read_either(folder: Path, name: str, kind: type[Record]) -> Record | None:
     Raises BadInput where neither can be used.
     """
     try:
-        found = _read(folder / name, kind)
+        found = read_sealed(folder / name, kind, what_to_do=_WHAT_TO_DO)
     except BadInput:
         if (spare := _whole_spare(folder, name, kind)) is None:
             raise
         return spare
-    return _read(folder / SPARE / name, kind) if found is None else found
+    return read_sealed(folder / SPARE / name, kind, what_to_do=_WHAT_TO_DO) if found is None else found
 
 
 def why_spare(folder: Path, name: str, kind: type[Record]) -> str | None:
     """Why the spare copy is used; None where it is not."""
     try:
-        if _read(folder / name, kind) is not None:
+        if read_sealed(folder / name, kind) is not None:
             return None
         why = f"{folder / name} is gone"
     except BadInput as damage:
@@ -66,39 +64,14 @@ def spare_text(folder: Path, name: str) -> str | None:
 
 def _whole_spare(folder: Path, name: str, kind: type[Record]) -> Record | None:
     try:
-        return _read(folder / SPARE / name, kind)
+        return read_sealed(folder / SPARE / name, kind)
     except BadInput:
         return None
 
 
-def _read(path: Path, kind: type[Record]) -> Record | None:
-    """None where there is no such file. Those of earlier versions have no hash."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    fields = _parsed(content)
-    was_whole = fields is None or is_whole(fields)
-    try:
-        record = kind.model_validate_json(content if fields is None else json.dumps(fields))
-    except ValueError as problem:
-        first = str(problem).splitlines()[2:3] or str(problem).splitlines()
-        raise BadInput(f"{path} is not a readable {kind.__name__}: {first[0].strip()}. {_WHAT_TO_DO}") from problem
-    if not was_whole:
-        raise BadInput(f"{path} is not what was written: it was damaged, or changed by hand. {_WHAT_TO_DO}")
-    return record
-
-
 def _fields(path: Path) -> dict[str, object] | None:
     try:
-        return _parsed(path.read_bytes())
-    except OSError:
-        return None
-
-
-def _parsed(content: bytes) -> dict[str, object] | None:
-    try:
-        fields: object = json.loads(content)
-    except ValueError:
+        fields: object = json.loads(path.read_bytes())
+    except (OSError, ValueError):
         return None
     return fields if isinstance(fields, dict) else None  # pyright: ignore[reportUnknownVariableType]

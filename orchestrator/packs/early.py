@@ -62,7 +62,7 @@ class EarlyStops:
         if self._judge is None:
             return
         for trial_id in self._recorder.open_trials:
-            if self._recorder.went_beyond(trial_id, step):
+            if self._recorder.journals.went_beyond(trial_id, step):
                 continue
             config, latest = self._configs[trial_id], self._recorder.latest(trial_id)
             why = self._judge.verdict(config, step, latest, eval_hash=self._pack.rows.eval_hash)

@@ -1,8 +1,8 @@
 """What a worker writes about its pack: status, curves, rows, weights. Knows files, no model and no training.
 
 Every write asks the fence first, so that of two attempts at a pack only the newer writes. Points of curves wait in
-memory for a few seconds; before a checkpoint, a row or the end they are on the disk, so that whatever follows from them
-never is without them. What an earlier attempt has written already is not written again.
+`journals.py`; before a checkpoint, a row or the end they are on the disk, so that whatever follows from them never is
+without them.
 """
 
 import os
@@ -32,9 +32,9 @@ from orchestrator.folder.records import (
     Versions,
 )
 from orchestrator.folder.run_folder import RunFolder
-from orchestrator.packs.checkpoints import Pace
 from orchestrator.packs.fence import Fence
 from orchestrator.packs.jobs import PackJob
+from orchestrator.packs.journals import Journals
 from orchestrator.packs.patience import Patience
 from trainer.errors import EnvironmentProblem
 from trainer.pack import TrialResult
@@ -43,7 +43,6 @@ Metrics = Mapping[str, float | list[float]]
 T = TypeVar("T")
 
 STATUS_EVERY_S = 1.0
-JOURNAL_EVERY_S = 3.0
 SPEED_OVER_S = 20.0
 """Tokens per second are those of about this long."""
 
@@ -72,10 +71,10 @@ class PackRecorder:
         first = next(iter(self._trials.values()))
         self._tokens_per_step, self._n_steps = first.tokens_per_step, first.n_steps
         self._step = 0
-        self._pace = Pace(least_s=JOURNAL_EVERY_S)
-        self._pending: dict[str, list[CurvePoint]] = {}
-        self._known = {trial_id: self._keys(trial_id) for trial_id in self._trials}
-        self._was_at = {id_: max((step for step, _ in keys), default=0) for id_, keys in self._known.items()}
+        self.journals = Journals(folder, self._trials, write=self.write)
+        for trial_id, n_lost in self.journals.n_lost.items():
+            name = plan.run_names[trial_id]
+            self.event("journal_damaged", f"left out {n_lost} lines of the journal of {name} that cannot be read")
         self.started_at = now()
         """Of the first attempt."""
         self.write_status(PackState.RUNNING)
@@ -89,15 +88,6 @@ class PackRecorder:
     def step(self) -> int:
         """Steps done."""
         return self._step
-
-    @property
-    def n_points(self) -> dict[str, int]:
-        """Points in each trial's journal, once `flush` is done."""
-        return {trial_id: len(keys) for trial_id, keys in self._known.items()}
-
-    def went_beyond(self, trial_id: str, step: int) -> bool:
-        """Whether an earlier attempt has trained it further than that, and said so."""
-        return self._was_at[trial_id] > step
 
     def latest(self, trial_id: str) -> Mapping[str, float | None]:
         """The newest points of its curves, of this attempt."""
@@ -120,8 +110,7 @@ class PackRecorder:
         """The worker is alive: says so in the status, and writes points that have waited long enough."""
         if at_once or time.monotonic() - self._written_s >= STATUS_EVERY_S:
             self.write_status(PackState.RUNNING)
-        if self._pending and self._pace.is_due:
-            self.flush()
+        self.journals.flush_if_due()
 
     def curves(self, step: int, tokens: int, metrics: Mapping[str, Metrics]) -> None:
         """A point of each trial's curves, by trial. Lists are left out."""
@@ -132,20 +121,9 @@ class PackRecorder:
             numbers: dict[str, float | None] = {
                 name: float(value) for name, value in values.items() if not isinstance(value, list)
             }
-            point = CurvePoint(step=step, tokens=tokens, time_ms=time_ms, metrics=numbers)
-            if point.key not in self._known[trial_id]:
-                self._known[trial_id].add(point.key)
-                self._pending.setdefault(trial_id, []).append(point)
+            self.journals.add(trial_id, CurvePoint(step=step, tokens=tokens, time_ms=time_ms, metrics=numbers))
             self._latest.setdefault(trial_id, {}).update(numbers)
         self.beat()
-
-    def flush(self) -> None:
-        """Every point so far is on the disk."""
-        started_s = time.perf_counter()
-        for trial_id in list(self._pending):
-            self.write(lambda id_=trial_id: self._folder.add_curve_points(id_, self._pending[id_]))
-            del self._pending[trial_id]
-        self._pace.took(time.perf_counter() - started_s)
 
     def write(self, write: Callable[[], T]) -> T:
         """Something that has to be written, once there is room. Raises Fenced, and DiskProblem where there is none."""
@@ -169,7 +147,7 @@ class PackRecorder:
         """The trial is trained and measured: its points, its weights, its elements, its row, in this order."""
         if trial_id not in self._open:
             return
-        self.flush()
+        self.journals.flush()
         config = self._trials[trial_id]
         sae_sha256 = self.write(lambda: self._folder.write_sae(trial_id, result.sae, config))
         if elements is not None:
@@ -188,14 +166,14 @@ class PackRecorder:
         """The trial has no result and never will have, run as it is."""
         if trial_id in self._open:
             self.say(f"{self._plan.run_names[trial_id]} failed: {why}")
-            self.flush()
+            self.journals.flush()
             self._end(trial_id, RowStatus.FAILED, error=why)
 
     def dominated(self, trial_id: str, why: Dominated, facts: Facts) -> None:
         """The trial is stopped early, for good: from here on that is on the disk."""
         if trial_id in self._open:
             self.say(f"{self._plan.run_names[trial_id]} is stopped: {why.text}")
-            self.flush()
+            self.journals.flush()
             self._end(trial_id, RowStatus.DOMINATED, error=why.text, facts=facts, dominated=why)
 
     def stopped(self, why: str) -> None:
@@ -253,14 +231,6 @@ class PackRecorder:
 
     def _wait_said(self, kind: str, message: str) -> None:
         self.event(kind, message)
-
-    def _keys(self, trial_id: str) -> set[tuple[int, frozenset[str]]]:
-        """Of the points that its journal has."""
-        points, n_lost = self._patience(lambda: self._folder.mend_curve(trial_id))
-        if n_lost:
-            name = self._plan.run_names[trial_id]
-            self.event("journal_damaged", f"left out {n_lost} lines of the journal of {name} that cannot be read")
-        return {point.key for point in points}
 
     def _tokens_per_s(self) -> float | None:
         if len(self._speed) < 2:

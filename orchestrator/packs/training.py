@@ -126,7 +126,7 @@ class Attempt:
             self.folder.checkpoints(self.job.pack_id),
             pack.state,
             trial_ids=pack.trial_ids,
-            n_points=self.recorder.n_points,
+            n_points=self.recorder.journals.n_points,
             say_damaged=say_damaged,
         )
         if manifest is not None:
@@ -180,14 +180,14 @@ class _Saver:
         recorder, fence = self._attempt.recorder, self._attempt.fence
         started_s = time.perf_counter()
         self.trained()
-        recorder.flush()
+        recorder.journals.flush()
         manifest = CheckpointManifest(
             pack_id=self._attempt.job.pack_id,
             step=self._pack.state.step,
             trial_ids=self._pack.trial_ids,
             attempt=fence.attempt,
             files={},
-            n_points=recorder.n_points,
+            n_points=recorder.journals.n_points,
             failed=self.failed,
             dominated=self.dominated,
             micro_batch_rows=self._pack.micro_batch_rows,

@@ -22,7 +22,8 @@ from orchestrator.planning.shape import bank_key, kind_label
 from orchestrator.planning.timed import Timed, TimingJob, TimingTask
 from orchestrator.planning.timing_fit import rates_from
 from orchestrator.running.machine import n_cpus
-from orchestrator.running.prepare import Planned, with_rates
+from orchestrator.running.planned import Planned
+from orchestrator.running.prepare import with_rates
 from trainer.data import default_cache, prepare_rows
 from trainer.errors import BadInput, EnvironmentProblem
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.display.screen import Screen
 from orchestrator.folder.clock import now
 from orchestrator.folder.records import Event, Row
-from orchestrator.running.prepare import Planned
+from orchestrator.running.planned import Planned
 from orchestrator.tracking import Unreachable, check_tracking, masked
 from trainer.config import TrialConfig
 from trainer.data import prepare_rows

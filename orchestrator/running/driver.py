@@ -3,47 +3,34 @@
 Ray and MLflow are reached through `run.py` and `tracking`; neither is loaded for a sweep that is finished already.
 """
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.display.screen import Screen
 from orchestrator.display.streams import console_goes_to
-from orchestrator.folder.clock import now
 from orchestrator.folder.lease import lease
 from orchestrator.folder.records import Event, Holder, Row, SweepState
 from orchestrator.packs.jobs import PackJob
 from orchestrator.running import finish
 from orchestrator.running.checks import check_everything, check_writable
-from orchestrator.running.finish import Result
+from orchestrator.running.earlier_rows import kept_rows, set_rows_aside
+from orchestrator.running.mlflow_copy import Tracking, trial_runs
 from orchestrator.running.monitor import Monitor
+from orchestrator.running.news import new_event
 from orchestrator.running.next_round import next_round
-from orchestrator.running.prepare import (
-    LaunchOptions,
-    Planned,
-    import_tracking,
-    kept_rows,
-    make_jobs,
-    make_mirror,
-    read_and_plan,
-    set_rows_aside,
-    trial_runs,
-    write_plan,
-)
+from orchestrator.running.pack_jobs import make_jobs, write_plan
+from orchestrator.running.planned import LaunchOptions, Planned
+from orchestrator.running.prepare import read_and_plan
 from orchestrator.running.recovery import Recovery
+from orchestrator.running.result import Result, result_of
 from orchestrator.running.rounds import Rounds
 from orchestrator.running.run import Outcomes, run_here, run_on_ray
 from orchestrator.running.stopping import StopRequest, signals_handled
 from orchestrator.sweep.sweep_home import changes_event, refuse_another_meaning
-from orchestrator.tracking import Mirror, is_behind, masked, mlflow_ui_command
+from orchestrator.tracking import is_behind
 from trainer.errors import BadInput
-
-MLFLOW_S = 60.0
-"""Longest wait at the end for MLflow to have everything."""
-MLFLOW_CUT_OFF_S = 5.0
-"""The same after a second Ctrl-C."""
 
 
 class Launched(NamedTuple):
@@ -108,95 +95,65 @@ def _as_it_is(planned: Planned, kept: Sequence[Row], screen: Screen) -> Launched
     )
     if exported.changed or not figures:
         figures = finish.draw(planned)
-    result = finish.result_of(planned, exported, n_done_before=len(kept), figures=figures)
+    result = result_of(planned, exported, n_done_before=len(kept), figures=figures)
     report = planned.folder.report
     if exported.changed or not report.exists():
-        report = _report(planned, SweepState.COMPLETE, lambda text: screen.event(_trouble(text)))
+        trouble = partial(new_event, "trouble", level="warning")
+        report = finish.report(planned, SweepState.COMPLETE, lambda text: screen.event(trouble(text)))
     result = replace(result, report=report)
     return Launched(result, _exit_code(result, stop=None))
 
 
 def _run(planned: Planned, stop: StopRequest, screen: Screen, before: Holder | None) -> Launched:
     """Train, with the run folder ours. `before`: a launch that ended without giving it back."""
-    folder = planned.folder
-    folder.clear_leftovers()
-    aside = set_rows_aside(planned)
+    news = _put_right(planned)
+    if before is not None:
+        news.insert(0, new_event("took_over", f"took over from {before}, which is gone", level="warning"))
     kept = kept_rows(planned)
     jobs = make_jobs(planned, kept)
     stop.clear_file()
-    if (changed := changes_event(planned.home, planned.trial_ids)) is not None:
-        folder.add_event(changed)
-    for text in planned.options.notes:  # told already
-        folder.add_event(_mended(text))
-    mended = [f"{why}; its spare copy is used" for why in folder.read_from_spares()]
     write_plan(planned, jobs)
     monitor = Monitor(
-        folder,
+        planned.folder,
         planned.saved,
         screen=screen,
         stop=stop,
         kept=kept,
-        export=lambda: _export_while_running(recovery.planned),
+        export=lambda: finish.export(recovery.planned, SweepState.RUNNING),
         hung_after_s=60 * planned.sweep.resources.hung_after_minutes,
     )
-    if before is not None:
-        monitor.event("took_over", f"took over from {before}, which is gone", level="warning")
-    for text in mended:
-        news = _mended(text)
-        monitor.event(news.event, news.message, level=news.level)
-    for name, why, path in aside:
-        monitor.event("row_set_aside", f"{name} is run again: {why} (its result is now {path})", level="warning")
-    monitor.event(
-        "sweep_started", _start_text(planned, kept, jobs), n_trials=len(planned.plan.trials), n_kept=len(kept)
-    )
+    for event in news:
+        monitor.tell(event)
+    text = _start_text(planned, kept, jobs)
+    monitor.event("sweep_started", text, n_trials=len(planned.plan.trials), n_kept=len(kept))
     monitor.write_status(SweepState.RUNNING)
-    screen.note("results", str(folder.path))
+    screen.note("results", str(planned.folder.path))
     screen.note("Ctrl-C", "stops after the current step and keeps what is done")
-    tracking = _Tracking(planned, monitor, screen)
+    tracking = Tracking(planned, monitor, screen)
     recovery = Recovery(planned, monitor, stop)
     recovery.begin(jobs)
     rounds = Rounds(recovery, monitor, stop, on_more=tracking.more)
     outcomes, cut_off = _run_packs(rounds, jobs, stop=stop, monitor=monitor, screen=screen, tracking=tracking)
-    result = _finish(recovery.planned, outcomes, monitor, screen, tracking, n_kept=len(kept), cut_off=cut_off)
+    result = finish.finish_launch(
+        recovery.planned, outcomes, monitor, screen, tracking, n_kept=len(kept), cut_off=cut_off
+    )
     stop.clear_file()
     return Launched(result, _exit_code(result, stop))
 
 
-class _Tracking:
-    """The copy in MLflow, if it is wanted: begun while Ray starts, never waited for before the end."""
-
-    def __init__(self, planned: Planned, monitor: Monitor, screen: Screen) -> None:
-        self._planned, self._monitor, self._screen = planned, monitor, screen
-        self.mirror: Mirror | None = None
-
-    def load(self) -> None:
-        if self._planned.options.tracking:
-            import_tracking(self._planned)
-
-    def start(self) -> None:
-        if self._planned.options.tracking:
-            self.mirror = make_mirror(self._planned, self._tell)
-            self.mirror.start()
-            uri = self._planned.tracking_uri
-            self._screen.note("MLflow", mlflow_ui_command(uri) or masked(uri))
-
-    def more(self, planned: Planned) -> None:
-        """A search has added trials."""
-        if self.mirror is not None:
-            self.mirror.add(trial_runs(planned))
-
-    def finish(self, result: Result, *, deadline_s: float) -> None:
-        """What the sweep came to, and the rest of the curves; says what is left, and how to send it later."""
-        if self.mirror is None:
-            return
-        self.mirror.publish(result.state, metrics=finish.sweep_metrics(result), files=finish.sweep_files(result))
-        if (behind := self.mirror.close(deadline_s)) is not None:
-            later = f"python -m orchestrator sync {shlex.quote(str(self._planned.folder.path))}"
-            said = f"MLflow has not got {behind}; the run folder has. To send it later: {later}"
-            self._monitor.event("trouble", said, level="warning")
-
-    def _tell(self, level: str, text: str) -> None:
-        self._monitor.event("mlflow", text, level="warning" if level == "warning" else "info")
+def _put_right(planned: Planned) -> list[Event]:
+    """Leave nothing half done or damaged in the run folder. Returns what people have to be told of it."""
+    folder = planned.folder
+    folder.clear_leftovers()
+    aside = set_rows_aside(planned)
+    changed = changes_event(planned.home, planned.trial_ids)
+    told = [] if changed is None else [changed]
+    told += [_mended(text) for text in planned.options.notes]
+    for event in told:
+        folder.add_event(event)
+    spares = [_mended(f"{why}; its spare copy is used") for why in folder.read_from_spares()]
+    again = [f"{name} is run again: {why} (its result is now {path})" for name, why, path in aside]
+    return [*spares, *(new_event("row_set_aside", text, level="warning") for text in again)]
 
 
 def _run_packs(
@@ -206,7 +163,7 @@ def _run_packs(
     stop: StopRequest,
     monitor: Monitor,
     screen: Screen,
-    tracking: _Tracking,
+    tracking: Tracking,
 ) -> tuple[Outcomes, bool]:
     """Outcomes by pack, and whether packs were cut off by a second signal."""
     planned = rounds.planned
@@ -244,60 +201,8 @@ def _run_packs(
         monitor.close()
 
 
-def _finish(
-    planned: Planned,
-    outcomes: Outcomes,
-    monitor: Monitor,
-    screen: Screen,
-    tracking: _Tracking,
-    *,
-    n_kept: int,
-    cut_off: bool,
-) -> Result:
-    screen.phase("writing the frontier")
-    finish.write_missing_rows(planned, outcomes, monitor, cut_off=cut_off)
-    monitor.look()
-    finish.tidy(planned)
-    state = finish.state_of(planned)
-    exported = finish.export(planned, state, snapshot=True)
-    try:
-        figures = finish.draw(planned)
-    except Exception as trouble:  # a picture that cannot be drawn costs no result
-        figures = ()
-        monitor.event("trouble", f"no picture of the frontier: {trouble}", level="warning")
-    result = finish.result_of(planned, exported, n_done_before=n_kept, figures=figures)
-    monitor.write_status(SweepState.RUNNING)  # with what the last packs did: the report tells it
-    report = _report(planned, state, lambda text: monitor.event("trouble", text, level="warning"))
-    result = replace(result, report=report)
-    if tracking.mirror is not None:
-        screen.phase("bringing MLflow up to date")
-        tracking.finish(result, deadline_s=MLFLOW_CUT_OFF_S if cut_off else MLFLOW_S)
-        result = replace(result, mlflow=finish.mlflow_link(planned))  # its runs may have been made just now
-    monitor.write_status(state)
-    monitor.event("sweep_ended", f"{result.n_done} of {result.n_trials} trials are done", state=str(state))
-    return result
-
-
-def _report(planned: Planned, state: SweepState, say: Callable[[str], None]) -> Path | None:
-    """None where it cannot be written, which costs no result."""
-    try:
-        finish.write_found(planned)
-        return finish.report(planned, state)
-    except Exception as trouble:
-        say(f"no report of the sweep: {trouble or type(trouble).__name__}")
-        return None
-
-
-def _trouble(text: str) -> Event:
-    return Event(time=now(), level="warning", event="trouble", message=text)
-
-
 def _mended(text: str) -> Event:
-    return Event(time=now(), level="warning", event="file_mended", message=text)
-
-
-def _export_while_running(planned: Planned) -> None:
-    finish.export(planned, SweepState.RUNNING)
+    return new_event("file_mended", text, level="warning")
 
 
 def _exit_code(result: Result, stop: StopRequest | None) -> int:

@@ -3,68 +3,67 @@
 Everything here is made from the run folder, so it may be done again at any time.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from orchestrator.display.screen import Screen
 from orchestrator.folder.clock import now
 from orchestrator.folder.files import write_json
 from orchestrator.folder.records import PackState, PackStatus, Row, RowStatus, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.folder.versions import versions_on
-from orchestrator.fronts.cautions import Caution
 from orchestrator.fronts.export import Exported, export_frontier
 from orchestrator.packs import checkpoints
 from orchestrator.packs.fence import fence_off
 from orchestrator.packs.jobs import PackOutcome
-from orchestrator.planning.estimates import Compared, compared_by_pack
+from orchestrator.running.earlier_rows import row_if_whole
+from orchestrator.running.mlflow_copy import Tracking
 from orchestrator.running.monitor import Monitor
-from orchestrator.running.next_round import found_so_far, next_round
-from orchestrator.running.prepare import Planned, row_if_whole
-from orchestrator.search.tried import Found
-from orchestrator.tracking import how_to_open, read_links
+from orchestrator.running.next_round import found_so_far
+from orchestrator.running.planned import Planned
+from orchestrator.running.result import Result, mlflow_link, result_of, state_of
 from trainer.errors import BadInput
 
-Failure = tuple[str, str]
-"""Name of a trial and why it failed."""
+MLFLOW_S = 60.0
+"""Longest wait at the end for MLflow to have everything."""
+MLFLOW_CUT_OFF_S = 5.0
+"""The same after a second Ctrl-C."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a launch came to."""
-
-    sweep_id: str
-    state: SweepState
-    folder: Path
-    n_trials: int
-    n_done: int
-    n_done_before: int
-    failures: tuple[Failure, ...]
-    dominated: tuple[Failure, ...]
-    """Trials that were stopped early, and by whom they are dominated."""
-    front: tuple[dict[str, Any], ...]
-    """Rows of `frontier.parquet` on the frontier of the first pair of objectives."""
-    objectives: tuple[str, str]
-    figures: tuple[Path, ...]
-    mlflow: str
-    """How to look at the runs; empty without tracking."""
-    left_out: Mapping[str, str]
-    """By trial, why a finished trial is not in the table."""
-    compared: Mapping[str, Compared]
-    """By pack, what it took beside what was estimated."""
-    warnings: tuple[Caution, ...] = ()
-    """What to know before trusting the frontiers."""
-    search: str = ""
-    """What was looked for after the grid; empty where nothing was."""
-    found: tuple[Found, ...] = ()
-    """What has come of that."""
-    report: Path | None = None
-    """The sweep as one HTML file."""
-
-    @property
-    def frontier(self) -> Path:
-        return RunFolder(self.folder).frontier
+def finish_launch(
+    planned: Planned,
+    outcomes: Mapping[str, PackOutcome],
+    monitor: Monitor,
+    screen: Screen,
+    tracking: Tracking,
+    *,
+    n_kept: int,
+    cut_off: bool,
+) -> Result:
+    """Rows, frontier, pictures, report and MLflow, in that order; what cannot be made costs none of the others."""
+    screen.phase("writing the frontier")
+    write_missing_rows(planned, outcomes, monitor, cut_off=cut_off)
+    monitor.look()
+    tidy(planned)
+    state = state_of(planned)
+    exported = export(planned, state, snapshot=True)
+    try:
+        figures = draw(planned)
+    except Exception as trouble:  # a picture that cannot be drawn costs no result
+        figures = ()
+        monitor.event("trouble", f"no picture of the frontier: {trouble}", level="warning")
+    result = result_of(planned, exported, n_done_before=n_kept, figures=figures)
+    monitor.write_status(SweepState.RUNNING)  # with what the last packs did: the report tells it
+    page = report(planned, state, lambda text: monitor.event("trouble", text, level="warning"))
+    result = replace(result, report=page)
+    if tracking.mirror is not None:
+        screen.phase("bringing MLflow up to date")
+        tracking.finish(result, deadline_s=MLFLOW_CUT_OFF_S if cut_off else MLFLOW_S)
+        result = replace(result, mlflow=mlflow_link(planned))  # its runs may have been made just now
+    monitor.write_status(state)
+    monitor.event("sweep_ended", f"{result.n_done} of {result.n_trials} trials are done", state=str(state))
+    return result
 
 
 def write_missing_rows(
@@ -92,14 +91,19 @@ def write_missing_rows(
     return written
 
 
-def tidy(planned: Planned) -> None:
-    """Remove what workers had no time for that were killed: half-written files, checkpoints of packs that are done."""
-    folder = planned.folder
-    folder.clear_leftovers()
-    for pack in planned.plan.packs:
-        rows = [row_if_whole(folder, id_) for id_ in pack.trial_ids if id_ in planned.trial_ids]
-        if all(row is not None and row.status in (RowStatus.DONE, RowStatus.DOMINATED) for row in rows):
-            checkpoints.remove(folder.checkpoints(pack.pack_id))
+def _missing_row(planned: Planned, trial_id: str, pack_id: str, status: RowStatus, error: str | None) -> Row:
+    moment = now()
+    return Row(
+        trial_id=trial_id,
+        run_name=planned.saved.run_names[trial_id],
+        pack_id=pack_id,
+        status=status,
+        error=error,
+        config=planned.saved.trials[trial_id],
+        versions=versions_on("unknown"),
+        started_at=moment,
+        finished_at=moment,
+    )
 
 
 def _status(folder: RunFolder, pack_id: str) -> PackStatus | None:
@@ -108,6 +112,16 @@ def _status(folder: RunFolder, pack_id: str) -> PackStatus | None:
         return folder.pack_status(pack_id)
     except BadInput:
         return None
+
+
+def tidy(planned: Planned) -> None:
+    """Remove what workers had no time for that were killed: half-written files, checkpoints of packs that are done."""
+    folder = planned.folder
+    folder.clear_leftovers()
+    for pack in planned.plan.packs:
+        rows = [row_if_whole(folder, id_) for id_ in pack.trial_ids if id_ in planned.trial_ids]
+        if all(row is not None and row.status in (RowStatus.DONE, RowStatus.DOMINATED) for row in rows):
+            checkpoints.remove(folder.checkpoints(pack.pack_id))
 
 
 def export(planned: Planned, state: SweepState, *, snapshot: bool = False) -> Exported:
@@ -133,11 +147,16 @@ def draw(planned: Planned) -> tuple[Path, ...]:
     return tuple(write_figures(planned.folder.frontier, planned.folder.path))
 
 
-def report(planned: Planned, state: SweepState) -> Path:
-    """The page of the dashboard as one file with the sweep in it."""
-    from dashboards.report import write_report
+def report(planned: Planned, state: SweepState, say: Callable[[str], None]) -> Path | None:
+    """The page of the dashboard as one file with the sweep in it. None where it cannot be written; `say` hears why."""
+    try:
+        from dashboards.report import write_report
 
-    return write_report(planned.folder.path, ended_as=str(state))
+        write_found(planned)
+        return write_report(planned.folder.path, ended_as=str(state))
+    except Exception as trouble:  # it costs no result
+        say(f"no report of the sweep: {trouble or type(trouble).__name__}")
+        return None
 
 
 def write_found(planned: Planned) -> None:
@@ -146,81 +165,3 @@ def write_found(planned: Planned) -> None:
         found = [{"text": one.text, "reached": one.reached, "numbers": one.numbers} for one in found_so_far(planned)]
         said = {"schema_version": 1, "label": planned.searching.planner.label, "found": found}
         write_json(planned.folder.path / "search" / "found.json", said)
-
-
-def state_of(planned: Planned) -> SweepState:
-    """Complete where every trial is done, dominated or failed, and the sweep's search asks for no more."""
-    rows = [planned.folder.row(trial.trial_id) for trial in planned.plan.trials]
-    ended = all(row is not None and row.status is not RowStatus.STOPPED for row in rows)
-    return SweepState.COMPLETE if ended and not next_round(planned)[1] else SweepState.STOPPED
-
-
-def sweep_metrics(result: Result) -> dict[str, float]:
-    """What MLflow shows of the whole sweep."""
-    return {
-        "n_trials": float(result.n_trials),
-        "n_done": float(result.n_done),
-        "n_failed": float(len(result.failures)),
-        "n_on_frontier": float(len(result.front)),
-    }
-
-
-def sweep_files(result: Result) -> list[Path]:
-    """What goes to the sweep's own run in MLflow."""
-    files = [result.frontier, *result.figures, result.folder / "sweep.yaml"]
-    files += [result.report] if result.report is not None else []
-    return [path for path in files if path.exists()]
-
-
-def mlflow_link(planned: Planned) -> str:
-    """How to look at the sweep in MLflow; empty where it is not there (yet)."""
-    runs = planned.folder.mlflow_runs() if planned.options.tracking else None
-    if runs is None:
-        return ""
-    links = read_links(planned.folder)
-    return how_to_open(planned.tracking_uri, runs.experiment_id, (links and links.frontier_url) or "")
-
-
-def result_of(planned: Planned, exported: Exported, *, n_done_before: int, figures: tuple[Path, ...]) -> Result:
-    """Everything that is said at the end, from the run folder."""
-    folder = planned.folder
-    rows = [row for trial in planned.plan.trials if (row := folder.row(trial.trial_id)) is not None]
-    names = planned.saved.run_names
-    objective = planned.sweep.frontier.planes[0]
-    table = exported.fronts.own
-    front: list[dict[str, Any]] = table.filter(table[f"on_front_{objective.label}"]).to_pylist()
-    done = {row.trial_id for row in rows if row.status is RowStatus.DONE}
-    return Result(
-        sweep_id=planned.plan.sweep_id,
-        state=state_of(planned),
-        folder=folder.path,
-        n_trials=len(planned.plan.trials),
-        n_done=len(done),
-        n_done_before=n_done_before,
-        failures=tuple((names[row.trial_id], row.error or "") for row in rows if row.status is RowStatus.FAILED),
-        dominated=tuple((names[row.trial_id], row.dominated.text) for row in rows if row.dominated is not None),
-        front=tuple(front),
-        objectives=(objective.x, objective.y),
-        figures=figures,
-        mlflow=mlflow_link(planned),
-        left_out={names[id_]: why for id_, why in exported.left_out.items() if id_ in done},
-        compared=compared_by_pack(planned.saved, rows),
-        warnings=tuple(exported.fronts.warnings),
-        search=planned.searching.planner.label if planned.searching is not None else "",
-        found=found_so_far(planned),
-    )
-
-
-def _missing_row(planned: Planned, trial_id: str, pack_id: str, status: RowStatus, error: str | None) -> Row:
-    moment = now()
-    return Row(
-        trial_id=trial_id,
-        run_name=planned.saved.run_names[trial_id],
-        pack_id=pack_id,
-        status=status,
-        error=error,
-        config=planned.saved.trials[trial_id],
-        versions=versions_on("unknown"),
-        started_at=moment,
-        finished_at=moment,
-    )

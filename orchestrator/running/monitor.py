@@ -11,15 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Literal
 
-from orchestrator.display.progress import SweepView, look, points_of, where
+from orchestrator.display.progress import SweepView, look, points_of
 from orchestrator.display.screen import Screen
 from orchestrator.folder.clock import now
 from orchestrator.folder.records import Event, PackState, PackStatus, Row, RowStatus, SavedPlan, SweepState, SweepStatus
 from orchestrator.folder.run_folder import RunFolder
-from orchestrator.planning.estimates import compared_pack
 from orchestrator.running.hung import HungWatch
+from orchestrator.running.news import Level, new_event, pack_news, row_news
 from orchestrator.running.stopping import StopRequest
 from trainer.errors import BadInput
 
@@ -42,7 +41,7 @@ class Monitor:
         screen: Screen,
         stop: StopRequest,
         kept: Iterable[Row],
-        export: Callable[[], None],
+        export: Callable[[], object],
         hung_after_s: float = 900.0,
     ) -> None:
         """`kept`: rows of earlier launches that stay. `export` writes the frontier of the rows so far.
@@ -95,24 +94,16 @@ class Monitor:
         event: str,
         message: str,
         *,
-        level: Literal["info", "warning", "error"] = "info",
+        level: Level = "info",
         pack_id: str | None = None,
         trial_id: str | None = None,
         **fields: float | str | None,
     ) -> None:
         """Something happened: to `events.jsonl` and to the screen."""
-        news = Event(
-            time=now(),
-            level=level,
-            event=event,
-            message=message,
-            pack_id=pack_id,
-            trial_id=trial_id,
-            fields=dict(fields),
-        )
-        self._tell(news)
+        self.tell(new_event(event, message, level=level, pack_id=pack_id, trial_id=trial_id, **fields))
 
-    def _tell(self, news: Event) -> None:
+    def tell(self, news: Event) -> None:
+        """The same, of an event that is made already."""
         with self._lock:
             with suppress(Exception):
                 self._folder.add_event(news)
@@ -217,7 +208,7 @@ class Monitor:
         for event in self._folder.pack_events(pack_id):
             if (key := _key(event)) not in self._passed_on:
                 self._passed_on.add(key)
-                self._tell(event)
+                self.tell(event)
 
     def _end_hung(self) -> None:
         for status, was_ended in self._hung.look(self._statuses):
@@ -238,49 +229,17 @@ class Monitor:
         )
 
     def _say_state(self, status: PackStatus) -> None:
-        pack_id = status.pack_id
-        trials = [self._plan.trials[trial_id] for trial_id in status.trial_ids if trial_id in self._plan.trials]
-        name = f"pack {pack_id[:6]} ({where(trials)}, {len(trials)} trials)"
-        match status.state:
-            case PackState.RUNNING:
-                self.event("pack_started", f"{name} started", pack_id=pack_id)
-            case PackState.DONE:
-                rows = (self.rows[id_] for id_ in status.trial_ids if id_ in self.rows)
-                compared = compared_pack(self._plan.estimates.get(pack_id), rows)
-                fields: dict[str, Any] = {} if compared is None else compared.fields()
-                self.event("pack_done", f"{name} is done", pack_id=pack_id, **fields)
-            case PackState.STOPPED:
-                self.event("pack_stopped", f"{name} stopped at step {status.step}", level="warning", pack_id=pack_id)
-            case PackState.FAILED:
-                self.event("pack_failed", f"{name} failed: {status.error}", level="error", pack_id=pack_id)
-            case PackState.WAITING:
-                pass  # whoever has it tried again says so
+        if (news := pack_news(status, self._plan, self.rows)) is not None:
+            self.tell(news)
 
     def _see_row(self, trial_id: str) -> None:
         row = self._row_of(trial_id)
         if row is None or row == self._old_rows.get(trial_id):
             return
         self.rows[trial_id] = row
-        name = row.run_name
-        if row.status is RowStatus.DONE:
-            self._unexported = True
-            l0, ce = _number(row, "l0"), _number(row, "ce_loss_increase")
-            said = "" if l0 is None or ce is None else f": L0 {l0:.4g}, CE increase {ce:.4g}"
-            self.event(
-                "trial_done",
-                f"{name} is done{said}",
-                trial_id=trial_id,
-                pack_id=row.pack_id,
-                l0=l0,
-                ce_loss_increase=ce,
-            )
-        elif row.dominated is not None:
-            text = f"{name} is stopped: {row.dominated.text}"
-            self.event("trial_dominated", text, trial_id=trial_id, pack_id=row.pack_id)
-        elif row.status is RowStatus.FAILED:
-            self.event(
-                "trial_failed", f"{name} failed: {row.error}", level="error", trial_id=trial_id, pack_id=row.pack_id
-            )
+        self._unexported |= row.status is RowStatus.DONE
+        if (news := row_news(row)) is not None:
+            self.tell(news)
 
     def _view(self) -> SweepView:
         ended = {trial_id: row.status for trial_id, row in self.rows.items()}
@@ -298,8 +257,3 @@ class Monitor:
 def _key(event: Event) -> tuple[object, ...]:
     """By which an event that was told already is known."""
     return event.time, event.event, event.pack_id, event.message
-
-
-def _number(row: Row, metric: str) -> float | None:
-    value = row.metrics.get(metric)
-    return value if isinstance(value, float) else None

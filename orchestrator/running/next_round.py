@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from orchestrator.folder.records import Row
-from orchestrator.running.prepare import Planned, row_if_whole, with_trials
+from orchestrator.running.earlier_rows import row_if_whole
+from orchestrator.running.planned import Planned
+from orchestrator.running.prepare import with_trials
 from orchestrator.search.sampled import Sampled
 from orchestrator.search.searching import Round
 from orchestrator.search.tried import Found

@@ -14,8 +14,10 @@ from orchestrator.packs.jobs import PackJob, PackOutcome
 from orchestrator.packs.memory import killed_for_memory
 from orchestrator.planning.kept_packs import split
 from orchestrator.planning.planned import Pack
+from orchestrator.running.earlier_rows import kept_rows
 from orchestrator.running.monitor import Monitor
-from orchestrator.running.prepare import Planned, kept_rows, make_jobs, write_waiting
+from orchestrator.running.pack_jobs import make_jobs, write_waiting
+from orchestrator.running.planned import Planned
 from orchestrator.running.stopping import StopRequest
 
 

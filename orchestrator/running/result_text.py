@@ -14,7 +14,7 @@ from orchestrator.folder.records import SweepState
 from orchestrator.fronts.front_text import print_cautions
 from orchestrator.planning.estimates import as_json as estimates_as_json
 from orchestrator.planning.estimates import in_all
-from orchestrator.running.finish import Result
+from orchestrator.running.result import Result
 
 T = TypeVar("T")
 MOST_ROWS = 60

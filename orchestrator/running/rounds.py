@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.packs.jobs import PackJob, PackOutcome
 from orchestrator.running import finish
+from orchestrator.running.earlier_rows import kept_rows
 from orchestrator.running.monitor import Monitor
 from orchestrator.running.next_round import next_round, write_study
-from orchestrator.running.prepare import Planned, kept_rows, make_jobs, write_waiting
+from orchestrator.running.pack_jobs import make_jobs, write_waiting
+from orchestrator.running.planned import Planned
 from orchestrator.running.recovery import Recovery
 from orchestrator.running.stopping import StopRequest
 from orchestrator.search.searching import Round

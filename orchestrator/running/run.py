@@ -83,12 +83,12 @@ def run_on_ray(
     metrics have the sweep's gauges; `tracking`: that of MLflow's copy too. Raises EnvironmentProblem where Ray does not
     start or no machine has what a pack asks for, and what `meanwhile` raises.
     """
-    _import_ray()
+    import_ray()
     from orchestrator.running.tune_hooks import exported
 
     with ThreadPoolExecutor(1) as thread:
         other_work = thread.submit(meanwhile)
-        with _cluster(folder, stop):
+        with cluster(folder, stop):
             _check_fits(jobs)
             other_work.result()
             on_ready()
@@ -106,9 +106,9 @@ def try_ray(folder: Path) -> list[tuple[float, float]]:
 
     Raises EnvironmentProblem where it does not start.
     """
-    _import_ray()
-    with _cluster(folder, StopRequest(folder)):
-        return _machines()
+    import_ray()
+    with cluster(folder, StopRequest(folder)):
+        return machines()
 
 
 def train_pack(config: dict[str, str]) -> None:
@@ -188,7 +188,7 @@ def _why_it_died(job: PackJob, error: BaseException | None) -> str:
     return f"its worker died {ATTEMPTS} times: {reason}"
 
 
-def _import_ray() -> None:
+def import_ray() -> None:
     """Ray with our settings, which it reads when it is imported. Not while another thread imports things too."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -196,8 +196,8 @@ def _import_ray() -> None:
 
 
 @contextmanager
-def _cluster(folder: Path, stop: StopRequest) -> Generator[None]:
-    """Ray while inside, its logs in the run folder."""
+def cluster(folder: Path, stop: StopRequest) -> Generator[None]:
+    """Ray while inside, its logs in the folder. `stop` has the signals from then on."""
     import ray
 
     remote = bool(os.environ.get("RAY_ADDRESS"))
@@ -241,12 +241,12 @@ def _keep_logs(session: Path, where: Path) -> None:
 
 
 def _check_fits(jobs: Sequence[PackJob]) -> None:
-    wanted, have = jobs[0], _machines()
+    wanted, have = jobs[0], machines()
     if not any(cpus >= wanted.cpus and gpus >= wanted.gpus for cpus, gpus in have):
         raise EnvironmentProblem(does_not_fit(wanted.cpus, wanted.gpus, have=have))
 
 
-def _machines() -> list[tuple[float, float]]:
+def machines() -> list[tuple[float, float]]:
     """CPUs and GPUs of each that is in the cluster."""
     import ray
 

@@ -5,24 +5,29 @@ of another process, sends the rest; what arrives twice MLflow drops. `mirror.py`
 launch, `orchestrator/commands/sync.py` the command.
 """
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.folder.records import MLflowRuns
-from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import artifact_root, masked
 from orchestrator.tracking.cursor import Cursor, read_cursor, write_cursor
 from orchestrator.tracking.histories import has_others
 from orchestrator.tracking.pages import make_pages
-from orchestrator.tracking.points import send_ending
-from orchestrator.tracking.publication import SWEEP_STATUS, Publication, missing_parts, send_part
 from orchestrator.tracking.store import Unreachable, answers_explained, create_store
-from orchestrator.tracking.sweep_runs import Found, complete_children, experiment, find_runs, make_parent, one_at_a_time
+from orchestrator.tracking.sweep_copy import SweepCopy
+from orchestrator.tracking.sweep_runs import (
+    Found,
+    complete_children,
+    experiment,
+    find_runs,
+    is_deleted,
+    note_runs,
+    one_at_a_time,
+)
 from orchestrator.tracking.tally import Behind, Done
-from orchestrator.tracking.trial_copy import LISTS, Stamp, TrialCopy, Way
+from orchestrator.tracking.tracked import Tracked
+from orchestrator.tracking.trial_copy import LISTS, TrialCopy, Way, sizes_and_stamps
 from orchestrator.tracking.trial_run import TrialRun
 from trainer.errors import EnvironmentProblem
 
@@ -52,13 +57,8 @@ class Copier:
 
     def __init__(
         self,
-        folder: RunFolder,
+        sweep: Tracked,
         *,
-        uri: str,
-        runs_root: Path,
-        sweep_name: str,
-        sweep_id: str,
-        trials: Sequence[TrialRun],
         tell: Tell = silent,
         progress: Callable[[str], None] = silent,
     ) -> None:
@@ -66,20 +66,17 @@ class Copier:
         self.done = Done()
         self.deadline_s = float("inf")
         """On the monotonic clock: a pass that comes by it raises OutOfTime."""
-        self.publication: Publication | None = None
-        """For the sweep's own run; without one that is RUNNING."""
-        self._folder, self._uri, self._name, self._sweep_id = folder, uri, sweep_name, sweep_id
-        self._artifact_root = artifact_root(uri, runs=runs_root)
+        self._sweep, self._folder, self._uri = sweep, sweep.folder, sweep.uri
         self._tell, self._progress = tell, progress
-        cursor = read_cursor(folder)
-        self._cursor = cursor
-        self._published, self._parent, self._parent_status = cursor.published, cursor.parent_run_id, ""
+        self._cursor = read_cursor(sweep.folder)
         self._experiment = ""
-        self.trials = {trial.trial_id: TrialCopy(folder, trial, cursor.trials.get(trial.trial_id)) for trial in trials}
+        self.trials = {trial.trial_id: self._copy_of(trial) for trial in sweep.trials}
+        self.run = SweepCopy(sweep.folder, self._cursor.parent_run_id, self._cursor.published)
+        """The sweep's own."""
         self._client: MlflowClient | None = None
         self._warned = set[str]()
         self._file_trouble = ""
-        self._saved_s, self._unsaved = time.monotonic(), False
+        self._saved_s = time.monotonic()
 
     @property
     def is_open(self) -> bool:
@@ -100,12 +97,14 @@ class Copier:
         self._progress("opening MLflow")
         with answers_explained(self._uri), one_at_a_time(self._folder):
             client = create_store(self._uri)
-            self._experiment = experiment(client, self._name, artifact_root=self._artifact_root)
-            found = find_runs(client, self._experiment, self._sweep_id)
+            root = artifact_root(self._uri, runs=self._sweep.runs_root)
+            self._experiment = experiment(client, self._sweep.sweep_name, artifact_root=root)
+            found = find_runs(client, self._experiment, self._sweep.sweep_id)
             for run_id in found.doubles:
                 client.delete_run(run_id)
                 self.done.doubles_removed += 1
-            self._take_parent(client, found)
+            self.run.take(client, self._experiment, self._sweep.sweep_id, found.parent)
+            self.done.runs_made += found.parent is None
             self._take_children(client, found)
         self._note_runs()
         make_pages(
@@ -113,8 +112,8 @@ class Copier:
             self._folder,
             uri=self._uri,
             experiment_id=self._experiment,
-            parent_run_id=self._parent,
-            sweep_id=self._sweep_id,
+            parent_run_id=self.run.run_id,
+            sweep_id=self._sweep.sweep_id,
             warn=self._warn,
         )
         self._client = client
@@ -126,16 +125,16 @@ class Copier:
     def add(self, trials: Sequence[TrialRun]) -> None:
         """Trials that a search has asked for since; those that are known already stay as they are."""
         new = [trial for trial in trials if trial.trial_id not in self.trials]
-        self.trials |= {
-            trial.trial_id: TrialCopy(self._folder, trial, self._cursor.trials.get(trial.trial_id)) for trial in new
-        }
+        self.trials |= {trial.trial_id: self._copy_of(trial) for trial in new}
         if new:
             self.reopen()
 
+    def _copy_of(self, trial: TrialRun) -> TrialCopy:
+        return TrialCopy(self._folder, trial, self._cursor.trials.get(trial.trial_id))
+
     def forget_lost_files(self) -> None:
         """Look which files are in MLflow, so that the others are sent again. Raises what MLflow raises."""
-        there = {file.path for file in self.client.list_artifacts(self._parent)}
-        self._published = {name: sent for name, sent in self._published.items() if not name or Path(name).name in there}
+        self.run.forget_lost_files(self.client)
         for trial in self.trials.values():
             if trial.has_lists and all(file.path != LISTS for file in self.client.list_artifacts(trial.run_id)):
                 trial.forget_lists()
@@ -157,7 +156,7 @@ class Copier:
 
         self._file_trouble = ""
         way = Way(self.client, self.done, self._warn, self._put, self._acknowledged, ended)
-        sizes, stamps = self._look()
+        sizes, stamps = sizes_and_stamps(self._folder)
         try:
             with answers_explained(self._uri):
                 for n, (trial_id, trial) in enumerate(self.trials.items(), start=1):
@@ -171,7 +170,7 @@ class Copier:
                         if problem.error_code not in _REFUSALS:
                             raise
                         self._refused(trial, problem)
-                self._copy_publication()
+                self.run.copy(way)
         finally:
             self._save()
 
@@ -184,7 +183,6 @@ class Copier:
         with answers_explained(self._uri):
             for trial in [trial for trial in self.trials.values() if trial.is_doubtful]:
                 self._check_time()
-                self._unsaved = True
                 if has_others(self.client, self._folder, trial.about.trial_id, trial.run_id):
                     self.client.delete_run(trial.run_id)
                     names.append(trial.about.run_name)
@@ -198,10 +196,10 @@ class Copier:
 
     def behind(self, reason: str = "") -> Behind | None:
         """What MLflow has not got; None if it has all. Sends nothing."""
-        sizes, stamps = self._look()
+        sizes, stamps = sizes_and_stamps(self._folder)
         missing = [trial.missing(sizes.get(id_, 0), stamps.get(id_)) for id_, trial in self.trials.items()]
         n_trials = sum(1 for n_lines, ending in missing if n_lines or ending)
-        files = bool(self._file_trouble) or not self._is_published()
+        files = bool(self._file_trouble) or not self.run.is_complete
         if self.is_open and not n_trials and not files:
             return None
         return Behind(
@@ -212,26 +210,13 @@ class Copier:
             reason=self._file_trouble or reason,
         )
 
-    # Runs.
-    def _take_parent(self, client: "MlflowClient", found: Found) -> None:
-        if found.parent is None:
-            run_id, self._parent_status = make_parent(client, self._experiment, self._sweep_id), "RUNNING"
-            self.done.runs_made += 1
-        else:
-            run_id, self._parent_status = found.parent.info.run_id, found.parent.info.status
-        if run_id != self._parent:
-            self._parent, self._published, self._unsaved = run_id, {}, True
-        if self.publication is None and self._parent_status != "RUNNING":
-            client.update_run(run_id, status="RUNNING")
-            self._parent_status = "RUNNING"
-
     def _take_children(self, client: "MlflowClient", found: Found) -> None:
         children = complete_children(
             client,
             self._uri,
             experiment_id=self._experiment,
-            parent_run_id=self._parent,
-            sweep_id=self._sweep_id,
+            parent_run_id=self.run.run_id,
+            sweep_id=self._sweep.sweep_id,
             trials=[trial.about for trial in self.trials.values()],
             found=found.children,
         )
@@ -239,7 +224,6 @@ class Copier:
             self.trials[child.trial_id].take(child)
             self.done.runs_made += child.was_made
             self.done.runs_completed += child.was_completed
-            self._unsaved = True
             self._progress(f"runs: {n} of {len(self.trials)}")
             if time.monotonic() - self._saved_s >= SAVE_EVERY_S:
                 self._note_runs()
@@ -247,59 +231,24 @@ class Copier:
             self._check_time()
 
     def _note_runs(self) -> None:
-        """`runs.json`; runs of trials that the sweep has no longer stay in it."""
-        before = self._folder.mlflow_runs()
-        kept = before.trials if before is not None and before.parent_run_id == self._parent else {}
-        noted = MLflowRuns(
-            tracking_uri=masked(self._uri),
-            experiment_id=self._experiment,
-            parent_run_id=self._parent,
-            trials=kept | {id_: trial.run_id for id_, trial in self.trials.items() if trial.sent is not None},
+        runs = {id_: trial.run_id for id_, trial in self.trials.items() if trial.sent is not None}
+        note_runs(
+            self._folder,
+            MLflowRuns(
+                tracking_uri=masked(self._uri),
+                experiment_id=self._experiment,
+                parent_run_id=self.run.run_id,
+                trials=runs,
+            ),
         )
-        if noted != before:
-            self._folder.write_mlflow_runs(noted)
 
     def _refused(self, trial: TrialCopy, problem: Exception) -> None:
         """A run that was deleted is made again; any other refusal is told, and tried again much later."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            is_deleted = self.client.get_run(trial.run_id).info.lifecycle_stage != "active"
-        except MlflowException as gone:
-            if gone.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            is_deleted = True
-        if is_deleted:
+        if is_deleted(self.client, trial.run_id):
             self.reopen()
             raise Unreachable(f"the MLflow run of {trial.about.run_name} was deleted; it is made again") from problem
         trial.refused_until_s = time.monotonic() + REFUSED_FOR_S
         self._warn(f"MLflow refuses what it is sent of {trial.about.run_name}: {masked(str(problem))[:300]}")
-
-    # The sweep's own run.
-    def _copy_publication(self) -> None:
-        publication = self.publication
-        if publication is None:
-            return
-        status = SWEEP_STATUS[publication.state]
-        if self._parent_status != status:
-            if status == "RUNNING":
-                self.client.update_run(self._parent, status=status)
-            else:
-                send_ending(self.client, self._parent, status, time_ms=publication.time_ms)
-            self._parent_status = status
-            self.done.endings += 1
-        for name, content in missing_parts(self._folder, publication, self._published).items():
-            if self._put(lambda name=name: send_part(self.client, self._parent, self._folder, publication, name)):
-                self._published = {**self._published, name: content}
-                self.done.files += 1
-                self._unsaved = True
-
-    def _is_published(self) -> bool:
-        publication = self.publication
-        return publication is None or (
-            self._parent_status == SWEEP_STATUS[publication.state]
-            and not missing_parts(self._folder, publication, self._published)
-        )
 
     def _put(self, send: Callable[[], object]) -> bool:
         """Send a file. One that cannot be sent holds up nothing else: files may go elsewhere than points."""
@@ -311,31 +260,24 @@ class Copier:
             return False
         return True
 
-    # Bookkeeping.
-    def _look(self) -> tuple[Mapping[str, int], Mapping[str, Stamp]]:
-        """Bytes of each journal, and what changes when a row is written, by trial."""
-        journals, rows = _stats(self._folder.path / "journal", ".jsonl"), _stats(self._folder.path / "results", ".json")
-        stamps = {id_: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for id_, stat in rows.items()}
-        return {id_: stat.st_size for id_, stat in journals.items()}, stamps
-
     def _acknowledged(self) -> None:
-        self._unsaved = True
         if time.monotonic() - self._saved_s >= SAVE_EVERY_S:
             self._save()
         self._check_time()
 
     def _save(self) -> None:
         """Write the cursor, if there is anything new. Raises nothing: it only saves time."""
-        if not self._unsaved:
-            return
         sent = {id_: trial.sent for id_, trial in self.trials.items() if trial.sent is not None}
-        cursor = Cursor(trials=self._cursor.trials | sent, published=dict(self._published), parent_run_id=self._parent)
+        trials, published = self._cursor.trials | sent, dict(self.run.published)
+        cursor = Cursor(trials=trials, published=published, parent_run_id=self.run.run_id)
+        self._saved_s = time.monotonic()
+        if cursor == self._cursor:
+            return
         try:
             write_cursor(self._folder, cursor)
-            self._unsaved = False
+            self._cursor = cursor
         except EnvironmentProblem as problem:
             self._warn(f"what MLflow has got cannot be noted: {problem}")
-        self._saved_s = time.monotonic()
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline_s:
@@ -345,12 +287,3 @@ class Copier:
         if text not in self._warned:
             self._warned.add(text)
             self._tell("warning", text)
-
-
-def _stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
-    """Of the files with that suffix, by name without it."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name.removesuffix(suffix): entry.stat() for entry in entries if entry.name.endswith(suffix)}
-    except FileNotFoundError:
-        return {}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from orchestrator.folder.clock import in_ms, now
 from orchestrator.folder.records import SweepState
-from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import masked
 from orchestrator.tracking.copier import Copier, OutOfTime, Tell
 from orchestrator.tracking.publication import Publication, new_publication
 from orchestrator.tracking.tally import Behind
+from orchestrator.tracking.tracked import Tracked
 from orchestrator.tracking.trial_run import TrialRun
 
 POLL_S = 1.0
@@ -31,27 +31,14 @@ class Mirror:
 
     def __init__(
         self,
-        folder: RunFolder,
+        sweep: Tracked,
         *,
-        uri: str,
-        runs_root: Path,
-        sweep_name: str,
-        sweep_id: str,
-        trials: Sequence[TrialRun],
         tell: Tell,
         poll_s: float = POLL_S,
     ) -> None:
         """`tell` hears a level ("info" or "warning") and a sentence, from the mirror's thread."""
-        self._folder, self._told = folder, tell
-        self._copier = Copier(
-            folder,
-            uri=uri,
-            runs_root=runs_root,
-            sweep_name=sweep_name,
-            sweep_id=sweep_id,
-            trials=trials,
-            tell=self._tell,
-        )
+        self._folder, self._told = sweep.folder, tell
+        self._copier = Copier(sweep, tell=self._tell)
         self._poll_s = poll_s
         self._trouble, self._rest_s = "", poll_s
         self._opened, self._closing = threading.Event(), threading.Event()
@@ -95,10 +82,9 @@ class Mirror:
         pause_s = failing_s = 0.0
         while True:
             closing = self._closing.wait(pause_s)
-            if closing and self._copier.publication is None:
-                self._copier.publication = self._publication or Publication(
-                    state=SweepState.STOPPED, time_ms=in_ms(now())
-                )
+            if closing and self._copier.run.publication is None:
+                stopped = Publication(state=SweepState.STOPPED, time_ms=in_ms(now()))
+                self._copier.run.publication = self._publication or stopped
             worked = self._try(ended=closing)
             if closing and (worked or time.monotonic() + CLOSING_PAUSE_S >= self._deadline_s):
                 return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from orchestrator.folder.records import MLflowRuns
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.tracking.address import is_server
 from orchestrator.tracking.points import MAX_PARAMS, Point
@@ -114,6 +115,18 @@ def make_parent(client: "MlflowClient", experiment_id: str, sweep_id: str) -> st
     return str(client.create_run(experiment_id, run_name=sweep_id, tags=tags).info.run_id)
 
 
+def is_deleted(client: "MlflowClient", run_id: str) -> bool:
+    """Whether the run is in MLflow's trash, or gone. Raises what else MLflow raises."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage != "active"
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
+
+
 def complete_children(
     client: "MlflowClient",
     uri: str,
@@ -137,6 +150,15 @@ def complete_children(
         yield from pool.map(child_of, trials)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def note_runs(folder: RunFolder, runs: MLflowRuns) -> None:
+    """`runs.json`; runs of trials that the sweep has no longer stay in it."""
+    before = folder.mlflow_runs()
+    kept = before.trials if before is not None and before.parent_run_id == runs.parent_run_id else {}
+    noted = runs.model_copy(update={"trials": kept | runs.trials})
+    if noted != before:
+        folder.write_mlflow_runs(noted)
 
 
 def _made(client: "MlflowClient", experiment_id: str, trial: TrialRun, tags: Mapping[str, str]) -> Child:

@@ -22,6 +22,7 @@ from orchestrator.tracking.copier import Copier
 from orchestrator.tracking.publication import Publication, new_publication, read_publication
 from orchestrator.tracking.store import Unreachable
 from orchestrator.tracking.tally import Done
+from orchestrator.tracking.tracked import Tracked
 from orchestrator.tracking.trial_run import describe_plan
 from trainer.errors import BadInput, EnvironmentProblem
 from trainer.models import describe_model
@@ -69,17 +70,10 @@ def sync_run(folder: RunFolder, tracking_uri: str | None, *, check: bool, say: C
     holder = who_holds(folder)
     progress = _Progress(say)
     trials = describe_plan(plan, d_model=_d_model(folder, plan))
-    copier = Copier(
-        folder,
-        uri=uri,
-        runs_root=folder.path.absolute().parent,
-        sweep_name=name,
-        sweep_id=plan.sweep_id,
-        trials=[trial for trial in trials if _has_a_place(folder, plan, trial.trial_id)],
-        tell=lambda _, text: say(text),
-        progress=progress,
-    )
-    copier.publication = _publication(folder) if holder is None else None
+    trials = [trial for trial in trials if _has_a_place(folder, plan, trial.trial_id)]
+    sweep = Tracked(folder, uri, folder.path.absolute().parent, sweep_name=name, sweep_id=plan.sweep_id, trials=trials)
+    copier = Copier(sweep, tell=lambda _, text: say(text), progress=progress)
+    copier.run.publication = _publication(folder) if holder is None else None
     copier.open()
     audited = audit(copier, folder, uri=uri, live=holder is not None, progress=progress) if check else None
     _copy(copier, live=holder is not None)

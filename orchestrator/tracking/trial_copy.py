@@ -1,7 +1,8 @@
 """One trial's way into MLflow: its curves as they grow, then how it ended. Knows nothing of other trials."""
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -197,6 +198,22 @@ class TrialCopy:
         text = self.row.model_dump_json() if self.row is not None else ""
         self._row_hash = hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
         self._stamp = stamp
+
+
+def sizes_and_stamps(folder: RunFolder) -> tuple[Mapping[str, int], Mapping[str, Stamp]]:
+    """Bytes of each journal, and what changes when a row is written, by trial: all trials at one look."""
+    journals, rows = _stats(folder.path / "journal", ".jsonl"), _stats(folder.path / "results", ".json")
+    stamps = {id_: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for id_, stat in rows.items()}
+    return {id_: stat.st_size for id_, stat in journals.items()}, stamps
+
+
+def _stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
+    """Of the files with that suffix, by name without it."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name.removesuffix(suffix): entry.stat() for entry in entries if entry.name.endswith(suffix)}
+    except FileNotFoundError:
+        return {}
 
 
 def _count_lines(path: Path, start: int, end: int) -> int:

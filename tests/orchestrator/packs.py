@@ -10,7 +10,9 @@ from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.jobs import PackJob, PackOutcome
 from orchestrator.packs.worker import run_pack_here
 from orchestrator.planning.planned import Pack
-from orchestrator.running.prepare import LaunchOptions, Planned, make_jobs, read_and_plan, write_plan
+from orchestrator.running.pack_jobs import make_jobs, write_plan
+from orchestrator.running.planned import LaunchOptions, Planned
+from orchestrator.running.prepare import read_and_plan
 from tests.tiny import Bench, science
 from trainer.faults import Killed, injected
 

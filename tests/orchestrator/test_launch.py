@@ -309,7 +309,7 @@ def test_an_mlflow_that_does_not_answer_delays_no_training_and_is_told_how_to_ca
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     forget()
-    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 1.0)
+    monkeypatch.setattr("orchestrator.running.finish.MLFLOW_S", 1.0)
     options = bench.arguments("--local", "--plain", "--set", "tracking.uri=http://127.0.0.1:9")
     ran = CliRunner().invoke(app, ["launch", *options])
     assert ran.exit_code == 0

@@ -13,7 +13,9 @@ from orchestrator.packs.jobs import PackJob
 from orchestrator.packs.worker import run_pack_here
 from orchestrator.running import machine
 from orchestrator.running.machine import free_bytes, room_for, usable_bytes
-from orchestrator.running.prepare import LaunchOptions, make_jobs, read_and_plan, write_plan
+from orchestrator.running.pack_jobs import make_jobs, write_plan
+from orchestrator.running.planned import LaunchOptions
+from orchestrator.running.prepare import read_and_plan
 from orchestrator.sweep.sweep_schema import Resources
 from tests.tiny import Bench
 from trainer.errors import EnvironmentProblem

@@ -12,7 +12,7 @@ def test_a_password_in_an_address_is_in_no_file_of_a_run_and_on_no_screen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody answers there, so that every word of trouble is said, too."""
-    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 0.5)
+    monkeypatch.setattr("orchestrator.running.finish.MLFLOW_S", 0.5)
     uri = "http://user:geheim@127.0.0.1:9"
     more = ["--local", "--plain", "--set", f"tracking.uri={uri}", "--set", "grid.layer=0", "--set", "train.tokens=64"]
     ran = CliRunner().invoke(app, ["launch", *bench.arguments(*more)])

@@ -10,7 +10,8 @@ from orchestrator.folder.records import SavedPlan
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
 from orchestrator.packs.training import Pack
-from orchestrator.running.prepare import LaunchOptions, read_and_plan
+from orchestrator.running.planned import LaunchOptions
+from orchestrator.running.prepare import read_and_plan
 from tests.tiny import Bench
 from trainer.sae import forward
 

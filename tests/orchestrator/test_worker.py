@@ -10,7 +10,10 @@ from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
 from orchestrator.packs.jobs import PackJob
 from orchestrator.packs.worker import run_pack_here
-from orchestrator.running.prepare import LaunchOptions, kept_rows, make_jobs, read_and_plan, write_plan
+from orchestrator.running.earlier_rows import kept_rows
+from orchestrator.running.pack_jobs import make_jobs, write_plan
+from orchestrator.running.planned import LaunchOptions
+from orchestrator.running.prepare import read_and_plan
 from tests.tiny import Bench
 
 

@@ -11,7 +11,7 @@ from transformers import GPT2LMHeadModel
 from tests.trainer.conftest import CONTEXT, D_MODEL, N_LAYERS, VOCAB, make_trial
 from tests.trainer.test_losses import identity_bank
 from trainer.data import Rows
-from trainer.evaluate import alive_window, evaluate, prepare
+from trainer.evaluate import evaluate, prepare, window_counts, window_metrics
 from trainer.losses import LocalLoss
 from trainer.metrics import EVAL_METRICS, METRICS, WINDOW_METRICS, EvalBatch, add, batch_sums, finish
 from trainer.metrics.sparsity import DENSITY_EDGES, window_sums
@@ -188,10 +188,11 @@ def test_the_alive_window_is_the_first_training_tokens_in_order(model: FrozenMod
     bank = spec.initial_state(d_model=D_MODEL, device=torch.device("cpu")).bank
     seen = model.embed(rows.train_rows(0, 3)).flatten(0, 1)
     fired = (seen @ bank.w_enc[0].T + bank.b_enc[0] > 0).any(0).sum().item()
+    n_tokens = 2 * CONTEXT + 1
     for batch_rows in (1, 2, 4):
-        ((values,),) = alive_window(
-            [spec], [BankState.initial(bank)], model=model, rows=rows, n_tokens=2 * CONTEXT + 1, batch_rows=batch_rows
-        )
+        states = [BankState.initial(bank)]
+        (count,) = window_counts([spec], states, model=model, rows=rows, n_tokens=n_tokens, batch_rows=batch_rows)
+        (values,) = window_metrics(count, rows=rows, n_tokens=n_tokens)
         assert values["n_alive_elements"] == fired
 
 

@@ -5,25 +5,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
 from trainer.config import TrialConfig
 from trainer.models.facts import ModelFacts
+from trainer.sae.weights import SAEWeights
 
 GENERATOR = "sae-frontier"
 
 
 @dataclass(frozen=True)
-class TrainedSAE:
-    """One SAE: latents = ReLU(w_enc x + b_enc), x_hat = latents . dictionary + b_dec. Nothing is subtracted from x."""
+class TrainedSAE(SAEWeights):
+    """The SAE of a trial."""
 
-    w_enc: Float[Tensor, "d_sae d_model"]
-    b_enc: Float[Tensor, " d_sae"]
-    dictionary: Float[Tensor, "d_sae d_model"]
-    """Rows of unit norm."""
-    b_dec: Float[Tensor, " d_model"]
     config: TrialConfig
     """As trained."""
     metrics: Mapping[str, object] = field(default_factory=dict)
@@ -60,14 +55,6 @@ class TrainedSAE:
         )
 
     @property
-    def d_sae(self) -> int:
-        return self.w_enc.shape[0]
-
-    @property
-    def d_model(self) -> int:
-        return self.w_enc.shape[1]
-
-    @property
     def layer(self) -> int:
         """Block whose input it replaces."""
         return self.config.layer
@@ -76,14 +63,6 @@ class TrainedSAE:
     def dtype(self) -> str:
         """Such as `float32`."""
         return str(self.w_enc.dtype).removeprefix("torch.")
-
-    def encode(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_sae"]:
-        """Latents of activations: the input of block `layer`."""
-        return (einsum(x, self.w_enc, "... d_model, d_sae d_model -> ... d_sae") + self.b_enc).relu()
-
-    def decode(self, latents: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_model"]:
-        """What stands in for the activations."""
-        return einsum(latents, self.dictionary, "... d_sae, d_sae d_model -> ... d_model") + self.b_dec
 
     @property
     def described(self) -> dict[str, object]:

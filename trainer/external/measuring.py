@@ -7,7 +7,7 @@ import torch
 
 from trainer.config import TrialConfig
 from trainer.data import Rows
-from trainer.evaluate import alive_window, evaluate, prepare
+from trainer.evaluate import evaluate, prepare, window_counts, window_metrics
 from trainer.external.saelens import ExternalSAE
 from trainer.models import FrozenModel
 from trainer.models.hookpoints import hookpoint_name
@@ -44,7 +44,8 @@ def measure(
     prepared = prepare(model, rows, layers=set(layers), batch_rows=batch_rows)
     with heard_by(lambda: heard(next(begun), total)):
         measured = evaluate(specs, states, model=model, rows=rows, prepared=prepared, batch_rows=batch_rows)
-        window = alive_window(specs, states, model=model, rows=rows, n_tokens=n_tokens, batch_rows=batch_rows)
+        counts = window_counts(specs, states, model=model, rows=rows, n_tokens=n_tokens, batch_rows=batch_rows)
+    window = [window_metrics(count, rows=rows, n_tokens=n_tokens) for count in counts]
     return [{**values[0], **alive[0]} for values, alive in zip(measured, window, strict=True)]
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trainer.errors import BadInput
 from trainer.external.folders import CONFIG, WEIGHTS, check_folder
+from trainer.sae.weights import SAEWeights
 
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
@@ -24,17 +24,12 @@ Config = dict[str, object]
 
 
 @dataclass(frozen=True)
-class ExternalSAE:
+class ExternalSAE(SAEWeights):
     """An SAE of somebody else in our form, and what its folder says of it. None: it does not say."""
 
     folder: Path
     sae_id: str
     """Sixteen hex digits of the SHA-256 of its weights and config."""
-    w_enc: Float[Tensor, "d_sae d_model"]
-    b_enc: Float[Tensor, " d_sae"]
-    dictionary: Float[Tensor, "d_sae d_model"]
-    """Rows of unit norm; a row that was zero stays zero."""
-    b_dec: Float[Tensor, " d_model"]
     hook: str | None
     model: str | None
     model_hash: str | None
@@ -52,14 +47,6 @@ class ExternalSAE:
     def name(self) -> str:
         """Its folder's."""
         return self.folder.resolve().name
-
-    @property
-    def d_sae(self) -> int:
-        return self.w_enc.shape[0]
-
-    @property
-    def d_model(self) -> int:
-        return self.w_enc.shape[1]
 
 
 def read_saelens(folder: Path) -> ExternalSAE:

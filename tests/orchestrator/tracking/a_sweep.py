@@ -93,20 +93,15 @@ class ASweep:
         self.said.append((level, text))
 
     def mirror(self, uri: str, *, poll_s: float = 0.05) -> Mirror:
-        return Mirror(self.folder, poll_s=poll_s, **self._arguments(uri))
+        return Mirror(self.tracked(uri), tell=self.tell, poll_s=poll_s)
 
     def copier(self, uri: str) -> Copier:
-        return Copier(self.folder, **self._arguments(uri))
+        return Copier(self.tracked(uri), tell=self.tell)
 
-    def _arguments(self, uri: str) -> dict[str, Any]:
-        return {
-            "uri": uri,
-            "runs_root": self.runs,
-            "sweep_name": self.name,
-            "sweep_id": self.sweep_id,
-            "trials": self.trials,
-            "tell": self.tell,
-        }
+    def tracked(self, uri: str) -> tracking.Tracked:
+        return tracking.Tracked(
+            self.folder, uri, self.runs, sweep_name=self.name, sweep_id=self.sweep_id, trials=self.trials
+        )
 
     def points(self, trial_id: str) -> list[Key]:
         """Every point that MLflow should have of a trial, from the run folder's own readers."""

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ COMPLETE = Publication(state=SweepState.COMPLETE, time_ms=T0)
 def copied(sweep: ASweep, uri: str) -> Done:
     """Everything, by one more copier, as at the end of a launch."""
     last = sweep.copier(uri)
-    last.publication = COMPLETE
+    last.run.publication = COMPLETE
     last.copy(ended=True)
     assert last.behind() is None
     return last.done
@@ -285,9 +286,8 @@ def test_more_points_params_and_trials_than_one_call_takes_all_arrive(
     copied(sweep, uri)
     assert_equal(client, sweep)
     wide = TrialRun(sweep.ids[0], "wide", tags={}, params={f"p{n}": str(n) for n in range(230)})
-    made = copier.Copier(
-        sweep.folder, uri=uri, runs_root=sweep.runs, sweep_name="wide", sweep_id=f"wide-{sweep.name}", trials=[wide]
-    )
+    other = replace(sweep.tracked(uri), sweep_name="wide", sweep_id=f"wide-{sweep.name}", trials=[wide])
+    made = copier.Copier(other)
     made.open()
     assert client.get_run(made.trials[sweep.ids[0]].run_id).data.params == wide.params
 

@@ -72,7 +72,7 @@ def test_a_server_that_takes_no_view_is_told_of_and_gets_all_the_rest(
     sweep.train()
     sweep.end_all()
     copier = sweep.copier(sqlite)
-    copier.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[])
+    copier.run.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[])
     copier.copy(ended=True)
     assert [level for level, _ in sweep.said] == ["warning"]
     assert "tags like this are not known any more" in sweep.said[0][1]
@@ -97,7 +97,7 @@ def test_the_pinned_mlflow_opens_the_view_and_draws_the_report(runs: Path, sqlit
     report = sweep.folder.path / "report.html"
     report.write_text("<!doctype html><p id=p></p><script>p.textContent = `drawn by ${1 + 1} scripts`</script>")
     copier = sweep.copier(sqlite)
-    copier.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[report])
+    copier.run.publication = new_publication(sweep.folder, SweepState.COMPLETE, time_ms=T0, metrics={}, files=[report])
     copier.copy(ended=True)
     found = sweep.folder.mlflow_runs()
     assert found is not None

@@ -181,11 +181,11 @@ def test_a_finished_sweep_sends_what_mlflow_lacks_when_it_is_launched_again(
 ) -> None:
     """MLflow was away at the end; the same command is all that it takes."""
     arguments = bench.arguments("--local", "--plain", "--set", "grid.layer=0", "--set", "train.tokens=64")
-    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 0.2)
+    monkeypatch.setattr("orchestrator.running.finish.MLFLOW_S", 0.2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     ran = CliRunner().invoke(app, ["launch", *arguments])
     assert (ran.exit_code, "MLflow has not got" in ran.output) == (0, True), ran.output
-    monkeypatch.setattr("orchestrator.running.driver.MLFLOW_S", 60)
+    monkeypatch.setattr("orchestrator.running.finish.MLFLOW_S", 60)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bench.folder}/mlflow.db")
     for _ in range(2):
         ran = CliRunner().invoke(app, ["launch", *arguments])

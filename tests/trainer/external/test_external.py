@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.trainer.conftest import N_LAYERS, make_trial
-from tests.trainer.export.saes import a_trial, activations, an_sae
+from tests.trainer.export.saes import activations, an_sae
 from trainer.config import TrialConfig
 from trainer.data import Rows
 from trainer.errors import BadInput
@@ -19,6 +19,7 @@ from trainer.external import layer_of_hook, measure, place, read_saelens
 from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss
 from trainer.models import FrozenModel
 from trainer.pack import Finished, Pack
+from trainer.sae.weights import SAEWeights
 
 REFUSED = {
     "jumprelu": ({"architecture": "jumprelu"}, "architecture 'jumprelu'.*measures 'standard'"),
@@ -50,11 +51,10 @@ def with_metadata(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def outputs(sae: object, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents > 0, and what comes out, of an SAE in our form."""
-    ours = TrainedSAE.of({n: getattr(sae, n) for n in ("w_enc", "b_enc", "dictionary", "b_dec")}, a_trial())
-    latents = ours.encode(x)
-    return latents > 0, ours.decode(latents)
+def outputs(sae: SAEWeights, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents > 0, and what comes out."""
+    latents = sae.encode(x)
+    return latents > 0, sae.decode(latents)
 
 
 def test_what_we_export_is_read_back_bitwise_with_where_it_sits(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import D_VOCAB, Saved, save_tiny_model
 from torch import Tensor
+
+from tests.trainer.models.tiny_models import D_VOCAB, Saved, save_tiny_model
 
 
 class _Float64Torch:

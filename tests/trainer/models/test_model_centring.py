@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_models import CENTRABLE, N_LAYERS
 
+from tests.trainer.models.tiny_models import CENTRABLE, N_LAYERS
 from trainer.config import ModelConfig
 from trainer.errors import BadInput
 from trainer.models import describe_model, load_model

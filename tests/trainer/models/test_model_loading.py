@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import CASES, D_MODEL, D_VOCAB, N_CONTEXT, N_LAYERS
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import trainer.builtin
+from tests.trainer.models.tiny_models import CASES, D_MODEL, D_VOCAB, N_CONTEXT, N_LAYERS
 from trainer.builtin import builtin_model_folder
 from trainer.config import ModelConfig
 from trainer.errors import BadInput, EnvironmentProblem

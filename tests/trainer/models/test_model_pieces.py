@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import CASES, D_MODEL, D_VOCAB, N_CONTEXT, N_LAYERS
 from torch import Tensor
 from torch.nn import functional
 
+from tests.trainer.models.tiny_models import CASES, D_MODEL, D_VOCAB, N_CONTEXT, N_LAYERS
 from trainer.config import ModelConfig
 from trainer.errors import BadInput
 from trainer.models import FrozenModel, load_model
