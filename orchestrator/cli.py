@@ -12,6 +12,7 @@ from orchestrator.commands.evaluate import evaluate
 from orchestrator.commands.export_command import export
 from orchestrator.commands.export_sae import export_sae
 from orchestrator.commands.frontier_command import frontier
+from orchestrator.commands.paper import paper
 from orchestrator.commands.plot import plot
 from orchestrator.commands.resume import resume
 from orchestrator.commands.retry import retry
@@ -38,6 +39,7 @@ app.command()(dashboard)
 app.command()(frontier)
 app.command()(compare)
 app.command()(plot)
+app.command()(paper)
 app.command()(export)
 app.command()(export_sae)
 app.command()(evaluate)

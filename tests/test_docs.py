@@ -21,11 +21,13 @@ import yaml
 
 from orchestrator import cli
 from orchestrator.display import streams
+from orchestrator.folder.layout import Layout
 from orchestrator.folder.records import SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts import schema
 from orchestrator.fronts.columns import FILES
 from orchestrator.fronts.export import export_frontier
+from orchestrator.paper.call import Asked, planned_call, run_call
 from orchestrator.planning.cost import plan_cost
 from orchestrator.planning.plan import plan
 from orchestrator.planning.plan_text import plan_text
@@ -137,7 +139,7 @@ def test_every_file_and_name_in_the_documents_exists() -> None:
         if re.fullmatch(r"(trainer|orchestrator|dashboards)(\.\w+)+", code):
             module, _, name = code.rpartition(".")
             found = importlib.util.find_spec(module) and (
-                importlib.util.find_spec(code) or hasattr(importlib.import_module(module), name)
+                hasattr(importlib.import_module(module), name) or importlib.util.find_spec(code)
             )
             missing += [] if found else [(file, code)]
     assert missing == []
@@ -231,7 +233,7 @@ def test_every_module_that_is_run_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [pytest.param(module, rest, id=f"{file}: {shlex.join(rest)}") for file, module, rest in modules_run()
-     if module.startswith("orchestrator")],
+     if module in ("orchestrator", "orchestrator.launch")],
 )  # fmt: skip
 def test_every_command_of_ours_is_understood(module: str, arguments: list[str], tmp_path: Path) -> None:
     given = parsed(module, arguments)
@@ -367,7 +369,7 @@ def test_the_readme_explains_each_heading_of_the_terminal_table() -> None:
 
 def test_the_readme_draws_the_run_folder_as_it_is() -> None:
     drawn = section(README, "## The run folder")
-    layout = importlib.import_module(RunFolder.__module__).__doc__ or ""
+    layout = importlib.import_module(Layout.__module__).__doc__ or ""
     names = re.findall(r"[\w<>/]+\.(?:jsonl?|yaml|txt|parquet|png|svg|safetensors)", layout)
     assert len(names) > 10
     assert [name for name in names if name not in drawn] == []
@@ -375,7 +377,7 @@ def test_the_readme_draws_the_run_folder_as_it_is() -> None:
 
 def test_every_sweep_file_is_in_the_readme_and_plans_offline() -> None:
     for path in sorted((ROOT / "sweeps").glob("*.yaml")):
-        assert name_of(path) in README
+        assert name_of(path) in README + DOCUMENTS["docs/paper.md"]
         sweep = load_sweep(path)
         facts = describe_model(sweep.model)
         found = plan(sweep, facts)
@@ -452,6 +454,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shapes = {"w_enc": (d_sae, d_model), "b_enc": (d_sae,), "dictionary": (d_sae, d_model), "b_dec": (d_model,)}
         folder.write_sae(row.trial_id, {name: torch.randn(shape) for name, shape in shapes.items()}, row.config)
     export_frontier(folder, sweep_id="quickstart-0123abcd", state=SweepState.COMPLETE, now=NOON, snapshot=True)
+    paper = planned_call(Asked(folder, only=("saes",), local=True))
+    run_call(paper, heard=lambda *_: None, ended=lambda _: None, phase=lambda _: None)
     return here
 
 
@@ -470,7 +474,9 @@ def test_a_snippet_runs_and_does_what_it_says(block: Block, runs: Path, monkeypa
         assert names["output"].shape == names["activations"].shape
     if "facts" in names:
         assert names["facts"]["state"] == "complete"
-    assert {"front", "results", "output", "facts"} & set(names)
+    if "chosen" in names:
+        assert set(names["chosen"]["group"].str[:2]) == {"L0", "L1"}
+    assert {"front", "results", "output", "facts", "chosen"} & set(names)
 
 
 def test_the_readme_reads_the_table_with_each_library_and_trains_a_pack() -> None:
