@@ -192,7 +192,7 @@ class Context(Protocol):
     def firing(self, trial_id: str) -> "torch.Tensor":
         """Share of tokens on which each element fires, " d_sae", float64 on the CPU: those above 0 are alive.
 
-        By the definition of `n_alive_elements`. Those of all subjects at its layer are counted together, once, and kept.
+        Counted as `n_alive_elements` is; those of all subjects at its layer together, once, and kept.
         """
         ...
 

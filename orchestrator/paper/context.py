@@ -42,7 +42,7 @@ class TaskContext:
         far: Callable[[float], None] = lambda _: None,
         kept: Path | None = None,
     ) -> None:
-        """`far` hears now and then which share of the task is done. `kept`: the folder for what several tasks ask for."""
+        """`far` hears now and then which share of the task is done. `kept`: a folder for what several tasks ask for."""
         self._folder, self._task, self._far, self._kept = folder, task, far, kept
         self._told_s = 0.0
         self._saes: dict[str, TrainedSAE] = {}
@@ -79,7 +79,13 @@ class TaskContext:
             layer = self.row(trial_id).config.layer
             ids = [id_ for id_ in self._task.subjects if self.row(id_).config.layer == layer]
             asked = [Asked(self.row(id_), self.sae(id_)) for id_ in dict.fromkeys([trial_id, *ids])]
-            counted = firing_of(asked, model=self.model, rows=self.rows, kept=self._kept, heard=self.heard)
+            counted = firing_of(
+                asked,
+                model=self.model,
+                rows=self.rows,
+                kept=self._kept,
+                heard=lambda done, total: self.heard(done, 2 * total),  # the task itself comes after it
+            )
             self._firing |= {one.row.trial_id: frequency for one, frequency in zip(asked, counted, strict=True)}
         return self._firing[trial_id]
 
