@@ -120,8 +120,7 @@ def _done(asked: "Asked", streams: Streams, *, plain_lines: bool) -> "tuple[Call
             print(plain(f"note: {note}"), file=streams.err)
 
         def heard(share: float, what: str) -> None:
-            tell.phase(what, quietly=True)
-            tell.far(100 * share, 100, "%")
+            tell.share(share, what)
 
         done = run_call(call, heard=heard, ended=lambda _: None, phase=tell.phase)
     return call, done

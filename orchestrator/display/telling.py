@@ -1,5 +1,5 @@
 """What a command that takes long is doing, and how far it is, on standard error: a line that is redrawn on a terminal,
-else plain lines, one at least every few seconds. Says it from a thread, so whatever is being done need not know.
+else plain lines: every few seconds, and rarer when it takes long. Says it from a thread, so whatever is being done need not know.
 """
 
 import os
@@ -14,6 +14,8 @@ from orchestrator.display.plain import plain
 from orchestrator.display.words import duration_text
 
 SAY_EVERY_S = 5.0
+SAY_LEAST_S = 30.0
+"""Between two plain lines of something that takes very long."""
 _LOOK_EVERY_S = 0.25
 FEWEST_S = 2.0
 """Of counted work, before the time that is left is guessed from it."""
@@ -55,11 +57,18 @@ class Telling:
     def far(self, done: float, total: float, what: str = "") -> None:
         """How far it is; as often as one likes."""
         with self._lock:
-            first_s, first = self._first = self._first or (time.monotonic(), done)
-            took = time.monotonic() - first_s
-            left_s = took / (done - first) * (total - done) if done > first and took > FEWEST_S else 0.0
-            left = f", about {duration_text(left_s)} left" if left_s >= 1 else ""
-            self._far = f"{done:,.0f} of {total:,.0f}{f' {what}' if what else ''}{left}"
+            self._far = f"{done:,.0f} of {total:,.0f}{f' {what}' if what else ''}{self._left(done, total)}"
+
+    def share(self, share: float, text: str) -> None:
+        """How far it is where there is nothing to count: `share` from 0 to 1, and the phase in other words."""
+        with self._lock:
+            self._text, self._far = text, f"{100 * share:.0f} %{self._left(share, 1.0)}"
+
+    def _left(self, done: float, total: float) -> str:
+        first_s, first = self._first = self._first or (time.monotonic(), done)
+        took = time.monotonic() - first_s
+        left_s = took / (done - first) * (total - done) if done > first and took > FEWEST_S else 0.0
+        return f", about {duration_text(left_s)} left" if left_s >= 1 else ""
 
     def _watch(self) -> None:
         with suppress(Exception):  # a closed pipe, an odd terminal: whatever it is, the work goes on
@@ -68,7 +77,9 @@ class Telling:
     def _repeat(self) -> None:
         while not self._ended.wait(min(_LOOK_EVERY_S, self._say_every_s)):
             with self._lock:
-                if time.monotonic() - self._said_s >= self._say_every_s:
+                moment = time.monotonic()
+                wait_s = max(self._say_every_s, min(SAY_LEAST_S, (moment - self._began_s) / 10))
+                if moment - self._said_s >= wait_s:
                     self._say(self._now())
 
     def _redraw(self) -> None:

@@ -1,11 +1,13 @@
 """What a long command says meanwhile: often enough, on its own stream, and never in the way of the work."""
 
+import itertools
 import os
 import pty
 import re
 import time
 from collections.abc import Callable
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +56,28 @@ def test_the_time_that_is_left_is_guessed_from_what_was_counted(monkeypatch: pyt
     tell.far(10, 40)  # loading took 100 s; that says nothing of what is left
     tell.far(20, 40)
     assert tell._now() == "measuring: 20 of 40, about 20 s left"  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_share_of_the_work_has_its_own_words_and_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch):
+    seconds = iter([0.0, 100.0, 110.0])
+    monkeypatch.setattr("orchestrator.display.telling.time.monotonic", lambda: next(seconds, 110.0))
+    tell = Telling(StringIO())
+    tell.share(0.25, "1 of 4 tasks is done")
+    tell.share(0.5, "2 of 4 tasks are done")
+    assert tell._now() == "2 of 4 tasks are done: 50 %, about 20 s left"  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_takes_very_long_is_said_less_often(monkeypatch: pytest.MonkeyPatch):
+    fast = SimpleNamespace(monotonic=lambda: 1000 * time.monotonic(), strftime=time.strftime)
+    monkeypatch.setattr("orchestrator.display.telling.time", fast)
+    stream = StringIO()
+    with Telling(stream, say_every_s=5.0) as tell:
+        tell.phase("counting", quietly=True)
+        text = until(stream, lambda text: text.count(" min") >= 4)
+    lasted = [60 * int(minutes) + int(s) for minutes, s in re.findall(r"counting: (\d+):(\d\d) min", text)]
+    late = [second - first for first, second in itertools.pairwise(lasted) if first >= 300]
+    assert late
+    assert min(late) >= 29
 
 
 def test_a_stream_that_is_closed_stops_nothing():
