@@ -94,4 +94,4 @@ def _scatter(axes: Any, lines: Sequence[Any], column: str) -> None:
                       alpha=0.85, markeredgewidth=0.0)  # fmt: skip
     axes.set_ylim(span([one["grad_norm"] for one in lines], log=True))
     log_ticks(axes, "y")
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=5, integer=column == "n_alive_elements")
