@@ -1,5 +1,6 @@
 """What a command that takes long is doing, and how far it is, on standard error: a line that is redrawn on a terminal,
-else plain lines: every few seconds, and rarer when it takes long. Says it from a thread, so whatever is being done need not know.
+else plain lines: every few seconds, and rarer when it takes long. Says it from a thread, so whatever is being done need
+not know.
 """
 
 import os
