@@ -7,12 +7,15 @@ live elsewhere, so that they never change which trial it is.
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from trainer.losses import LossConfig
 from trainer.values import Fraction, Frozen, PositiveFinite
+
+SCRATCH = "scratch"
 
 
 class ModelConfig(Frozen):
@@ -54,6 +57,8 @@ class SAEConfig(Frozen):
     """`d_sae / d_model`."""
     activation: Literal["relu"] = "relu"
     decoder_init: Literal["orthogonal", "kaiming"] = "orthogonal"
+    start_from: Annotated[str, Field(min_length=1, exclude_if=lambda value: value == SCRATCH)] = SCRATCH
+    """`scratch`: as its seed and `decoder_init` say. Else the `weights_id` of the trained SAE that it starts as."""
 
     def d_sae(self, d_model: int) -> int:
         """Dictionary elements for a residual stream of width `d_model`."""
@@ -86,6 +91,19 @@ class EvalConfig(Frozen):
     """Training tokens over which, with frozen weights, an element must fire once to count as alive."""
 
 
+class Stage(NamedTuple):
+    """Steps `start` to `stop - 1` of a trial."""
+
+    start: int
+    stop: int
+    trial: "TrialConfig"
+    """The trial as it is then, with a loss that stays what it is. Its id means nothing."""
+
+    @property
+    def n_steps(self) -> int:
+        return self.stop - self.start
+
+
 class TrialConfig(Frozen):
     """One SAE setting: one trial, one MLflow run, one row."""
 
@@ -112,6 +130,23 @@ class TrialConfig(Frozen):
     def n_steps(self) -> int:
         """Whole optimizer steps in `train.tokens` (the paper's code rounds down too)."""
         return self.train.tokens // self.tokens_per_step
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What it is one after another: several where its loss becomes another on the way, else itself throughout."""
+        ends = [0, *(round(until * self.n_steps) for until, _ in self.loss.stages)]
+        stages = [
+            Stage(start, stop, self if loss is self.loss else self.model_copy(update={"loss": loss}))
+            for (start, stop), (_, loss) in zip(pairwise(ends), self.loss.stages, strict=True)
+        ]
+        return tuple(stage for stage in stages if stage.n_steps) or (stages[-1],)
+
+    @property
+    def bank_key(self) -> tuple[object, ...]:
+        """Equal for trials that train as one bank where they share a pack: same hookpoint, shape, optimiser settings,
+        and at each step the same need of the blocks above."""
+        needs = [(stage.start, *stage.trial.loss.weights.needs) for stage in self.stages]
+        return self.hookpoint, self.sae, self.train, tuple(needs), self.loss.sparsity_p
 
     @property
     def run_name(self) -> str:

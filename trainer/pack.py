@@ -3,16 +3,17 @@
 Whoever iterates logs, shows progress, or stops by leaving the loop; the numbers are the same whether anyone listens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 
 from torch import Tensor
 
 from trainer.clean import clean_run
 from trainer.clock import Clock
-from trainer.config import TrialConfig
+from trainer.config import SCRATCH, TrialConfig
 from trainer.data import Rows
 from trainer.elements import Collector, Look, choose
 from trainer.errors import BadInput
@@ -23,6 +24,7 @@ from trainer.models import FrozenModel
 from trainer.precision import use_tensor_cores
 from trainer.pulse import pulse
 from trainer.sae.density import PathChoice
+from trainer.sae.weights import SAEWeights
 from trainer.spec import BankSpec, bank_specs
 from trainer.state import DIVERGED_TERMS, BankState, TrainState
 from trainer.step import Stepped, bank_step
@@ -41,19 +43,22 @@ class Pack:
         rows: Rows,
         micro_batch_rows: int | None = None,
         path: PathChoice = "auto",
+        starts: Mapping[str, SAEWeights] = MappingProxyType({}),
     ) -> None:
         """`micro_batch_rows` cuts each step's batch into parts that fit into memory; results are the same up to
         floating-point reassociation. So they are whatever the `path`: "auto" computes densely or sparsely, whichever
-        pays at the density at hand; the others always do the same.
+        pays at the density at hand; the others always do the same. `starts` holds the trained SAEs that trials
+        start from, by their `weights_id`.
 
         Raises:
-            BadInput: the trials do not share model, rows, batch shape, steps and precision, or do not fit the model or
-                the path.
+            BadInput: the trials do not share model, rows, batch shape, steps and precision, or do not fit the model,
+                the path or what they start from.
         """
         if len({trial.shares_batches_with for trial in trials}) != 1:
             raise BadInput("trials of one pack must share model, data, batch_rows, number of steps and compute_dtype")
         for trial in trials:
             _check(trial, model, path)
+            _check_start(trial, model, starts)
         self.trials = tuple(trials)
         self.model = model
         self.rows = rows
@@ -70,7 +75,10 @@ class Pack:
         use_tensor_cores(model.device)
         self.state = TrainState(
             step=0,
-            banks=[spec.initial_state(d_model=model.d_model, device=model.device, path=path) for spec in self.specs],
+            banks=[
+                spec.initial_state(d_model=model.d_model, device=model.device, path=path, starts=starts)
+                for spec in self.specs
+            ],
         )
 
     @property
@@ -141,10 +149,11 @@ class Pack:
         step = self.state.step
         with self._clock.timing("clean"):
             tokens = self._feed.batch(step)
-            capture = reduce(or_, (spec.capture for spec in self.specs))
+            specs = [spec.at(step) for spec in self.specs]
+            capture = reduce(or_, (spec.capture for spec in specs))
             micro_batches = [clean_run(self.model, part, capture) for part in tokens.split(self.micro_batch_rows)]
         outcomes: list[Stepped] = []
-        for index, (spec, state) in enumerate(zip(self.specs, self.state.banks, strict=True)):
+        for index, (spec, state) in enumerate(zip(specs, self.state.banks, strict=True)):
             pulse("bank")
             with self._clock.timing(index):
                 outcomes.append(
@@ -170,7 +179,7 @@ class Pack:
                 if step >= 0 and trial_id not in self._told:
                     self._told.add(trial_id)
                     state.silence(index)
-                    yield Diverged(step, trial_id, _why(spec, state, index))
+                    yield Diverged(step, trial_id, _why(spec.at(step - 1), state, index))
 
     def _curves(self, stepped: list[Stepped]) -> dict[str, dict[str, float]]:
         curves: dict[str, dict[str, float]] = {}
@@ -300,6 +309,16 @@ def _check(trial: TrialConfig, model: FrozenModel, path: PathChoice) -> None:
         raise BadInput(f"train.tokens={trial.train.tokens} is less than one step of {trial.tokens_per_step} tokens")
     if trial.loss.weights.downstream > 0 and trial.layer == model.n_layers - 1:
         raise BadInput(f"{trial.hookpoint} is the last hookpoint: no later one is left for a downstream loss")
+
+
+def _check_start(trial: TrialConfig, model: FrozenModel, starts: Mapping[str, SAEWeights]) -> None:
+    start, shape = trial.sae.start_from, (trial.sae.d_sae(model.d_model), model.d_model)
+    if start == SCRATCH:
+        return
+    if start not in starts:
+        raise BadInput(f"sae.start_from={start} is not among the SAEs that were given: {', '.join(starts) or 'none'}")
+    if (found := tuple(starts[start].w_enc.shape)) != shape:
+        raise BadInput(f"the SAE to start from is of shape {found}, expected {shape} (d_sae, d_model)")
 
 
 def _why(spec: BankSpec, state: BankState, index: int) -> str:

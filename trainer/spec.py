@@ -1,17 +1,20 @@
 """Which trials train as one bank, and what follows from their settings. No state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trainer.clean import Capture
-from trainer.config import SAEConfig, TrainConfig, TrialConfig
+from trainer.config import SCRATCH, SAEConfig, TrainConfig, TrialConfig
 from trainer.precision import DTYPES
 from trainer.sae.bank import Bank
 from trainer.sae.density import PathChoice
+from trainer.sae.weights import SAEWeights
 from trainer.state import BankState
 
 
@@ -21,6 +24,19 @@ class BankSpec:
 
     trials: tuple[TrialConfig, ...]
     n_layers: int
+    since: int = 0
+    """The step with which their loss began to be what it is."""
+
+    def at(self, step: int) -> "BankSpec":
+        """The bank as it is at a step: of trials whose loss becomes another, with the loss of then."""
+        return next(spec for stop, spec in self._stages if step < stop)
+
+    @cached_property
+    def _stages(self) -> "tuple[tuple[int, BankSpec], ...]":
+        return tuple(
+            (stages[0].stop, replace(self, trials=tuple(stage.trial for stage in stages), since=stages[0].start))
+            for stages in zip(*(trial.stages for trial in self.trials), strict=True)
+        )
 
     @property
     def layer(self) -> int:
@@ -58,6 +74,10 @@ class BankSpec:
     def sparsity_p(self) -> float:
         return self.trials[0].loss.weights.sparsity_p
 
+    @cached_property
+    def kl_as_local(self) -> bool:
+        return self.trials[0].loss.weights.kl_as_local
+
     @property
     def later_layers(self) -> tuple[int, ...]:
         """Hookpoints after the SAE's that the downstream term covers: inputs of the blocks above its own (X3)."""
@@ -85,18 +105,27 @@ class BankSpec:
     def uses_local(self) -> bool:
         return any(trial.loss.weights.local for trial in self.trials)
 
-    def initial_state(self, *, d_model: int, device: torch.device, path: PathChoice = "auto") -> BankState:
+    def initial_state(
+        self,
+        *,
+        d_model: int,
+        device: torch.device,
+        path: PathChoice = "auto",
+        starts: Mapping[str, SAEWeights] = MappingProxyType({}),
+    ) -> BankState:
+        """`starts`: the trained SAE that they start from, if they do, by its `weights_id`."""
+        n_saes, dtype = len(self.trials), self.master_dtype
+        if self.sae.start_from != SCRATCH:
+            given = starts[self.sae.start_from]
+            return BankState.initial(Bank.starting_as(given, n_saes=n_saes, dtype=dtype, device=device), path)
         seeds = [trial.seed for trial in self.trials]
-        return BankState.initial(
-            Bank.initial(self.sae, d_model=d_model, seeds=seeds, dtype=self.master_dtype, device=device), path
-        )
+        bank = Bank.initial(self.sae, d_model=d_model, seeds=seeds, dtype=dtype, device=device)
+        return BankState.initial(bank, path)
 
 
 def bank_specs(trials: tuple[TrialConfig, ...], *, n_layers: int) -> tuple[BankSpec, ...]:
     """Group trials into banks, in the order in which their first members come."""
     groups: dict[object, list[TrialConfig]] = {}
     for trial in trials:
-        weights = trial.loss.weights
-        key = (trial.hookpoint, trial.sae, trial.train, weights.kl > 0, weights.downstream > 0, weights.sparsity_p)
-        groups.setdefault(key, []).append(trial)
+        groups.setdefault(trial.bank_key, []).append(trial)
     return tuple(BankSpec(tuple(group), n_layers) for group in groups.values())

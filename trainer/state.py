@@ -67,6 +67,14 @@ class BankState:
             room=Room(),
         )
 
+    def begin_anew(self) -> None:
+        """Another loss from now on: what is known of the gradients of the old one goes."""
+        for moments in self.moments.values():
+            moments.mean.zero_()
+            moments.square.zero_()
+        self.grad_norm_sum.zero_()
+        self.grad_norm_steps = 0
+
     @torch.no_grad()
     def silence(self, index: int) -> None:
         """Have an SAE that diverged fire no more: what is not a number would cost as much as what is positive."""

@@ -26,6 +26,10 @@ LOOK_EVERY_STEPS = 32
 """Where reading a number makes a device wait: how often density is looked at. The same steps whoever listens."""
 
 
+KL_AT_LEAST = 1e-8
+"""Nats; a smaller one is scaled as if it were this."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """Loss terms of one batch before their weights, one number per SAE. `kl` and `downstream_mse` only where used."""
@@ -47,10 +51,11 @@ def loss_terms(
     *,
     path: Path = "dense",
     room: Room | None = None,
+    kl_scale: Float[Tensor, " n_saes"] | None = None,
 ) -> Terms:
     """Losses of Braun et al. (equations 2 to 5) of every SAE of the bank on one batch; `loss` carries gradients.
 
-    `room`: as for `sparse_bank`.
+    `room`: as for `sparse_bank`. `kl_scale`: for a KL term that is scaled to the local one; else that of this batch.
     """
     dtype = spec.master_dtype
     sae_input = clean.residuals[spec.layer]
@@ -79,7 +84,10 @@ def loss_terms(
             kl = kl_from_normed(
                 clean=clean.normed.flatten(0, 1), sae=per_sae(run.normed), unembedding=model.unembedding
             ).to(dtype)
-            loss = loss + spec.weight_column("kl", x) * kl
+            scaled = kl
+            if spec.kl_as_local:
+                scaled = (_kl_scale(local_mse, kl) if kl_scale is None else kl_scale) * kl
+            loss = loss + spec.weight_column("kl", x) * scaled
         if spec.uses_downstream:
             each = [
                 mse_term(
@@ -124,6 +132,8 @@ def bank_step(
     An SAE whose loss or gradient is not finite is marked in `state`; from then on its gradients are zero. Without
     `may_wait` no number of this step is read by the host, but for the density every `LOOK_EVERY_STEPS`.
     """
+    if step == spec.since > 0:
+        state.begin_anew()
     parameters = list(state.bank.parameters.values())
     terms, gradients = _gradients(spec, state, micro_batches, model)
     while not state.room.was_enough():
@@ -132,7 +142,7 @@ def bank_step(
     _mark_diverged(state, terms, norms=norms, step=step + 1)
     clip_(gradients, norms=norms, clip_norm=spec.train.clip_norm, keep=state.active, may_wait=may_wait)
     lr = spec.train.lr * lr_factor(spec.train, step=step, n_steps=spec.n_steps)
-    adam_step_(parameters, gradients, list(state.moments.values()), step=step + 1, lr=lr)
+    adam_step_(parameters, gradients, list(state.moments.values()), step=step - spec.since + 1, lr=lr)
 
     if not state.switch.held and (may_wait or (step + 1) % LOOK_EVERY_STEPS == 0):
         state.switch = state.switch.after(step=step + 1, density=_density(state, terms).item())
@@ -150,13 +160,31 @@ def _gradients(
     parameters = list(state.bank.parameters.values())
     gradients: list[Tensor] | None = None
     all_terms: list[Terms] = []
+    kl_scale = None
+    if spec.kl_as_local and len(micro_batches) > 1:  # that of the whole batch, so first of all its terms
+        kl_scale = _kl_scale_of(spec, state, micro_batches, model)
     for clean in micro_batches:
-        terms = loss_terms(spec, state.bank, clean, model, path=state.switch.path, room=state.room)
+        terms = loss_terms(spec, state.bank, clean, model, path=state.switch.path, room=state.room, kl_scale=kl_scale)
         parts = torch.autograd.grad(terms.loss.sum() / len(micro_batches), parameters)
         gradients = list(parts) if gradients is None else [a.add_(b) for a, b in zip(gradients, parts, strict=True)]
         all_terms.append(terms)
     assert gradients is not None
     return _mean_terms(all_terms), gradients
+
+
+@torch.no_grad()
+def _kl_scale_of(
+    spec: BankSpec, state: BankState, micro_batches: list[CleanRun], model: FrozenModel
+) -> Float[Tensor, " n_saes"]:
+    path, room = state.switch.path, state.room
+    terms = _mean_terms([loss_terms(spec, state.bank, each, model, path=path, room=room) for each in micro_batches])
+    assert terms.kl is not None
+    return _kl_scale(terms.local_mse, terms.kl)
+
+
+def _kl_scale(local_mse: Float[Tensor, " n_saes"], kl: Float[Tensor, " n_saes"]) -> Float[Tensor, " n_saes"]:
+    """What makes KL as large as the local error; a number to the gradient."""
+    return (local_mse / kl.clamp(min=KL_AT_LEAST)).detach()
 
 
 def _mark_diverged(state: BankState, terms: Terms, *, norms: Float[Tensor, " n_saes"], step: int) -> None:

@@ -169,7 +169,7 @@ def where(trials: Sequence[TrialConfig]) -> str:
     return f"L{spans(layers)} {' '.join(_SHORT.get(loss, loss) for loss in losses)}"
 
 
-_SHORT = {"e2e_downstream": "e2e+ds"}
+_SHORT = {"e2e_downstream": "e2e+ds", "local_then_e2e": "local>e2e"}
 
 
 def short_loss(loss: str) -> str:

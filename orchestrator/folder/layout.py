@@ -14,6 +14,7 @@
       aside/<trial_id>.json                 how it ended before it was tried again (driver)
       saes/<trial_id>/sae.safetensors  config.json
       elements/<trial_id>.json              what dictionary elements are strong on (worker)
+      starts/<weights_id>.safetensors       trained SAEs that training starts from (driver)
       frontier.parquet  frontier.png  frontier.svg  snapshots/  manifest.json  ray/
       frontier_*.parquet  cache/            what follows from the frontier; lines of many rows, made anew if deleted
       report.html  search/found.json        the sweep as one page; what a search found (driver, at the end)
@@ -88,6 +89,10 @@ class Layout:
     def sae(self, trial_id: str) -> Path:
         """Folder of the trained SAE."""
         return self.path / "saes" / _checked(trial_id, TRIAL_ID, "trial id")
+
+    def start(self, weights_id: str) -> Path:
+        """Copy of an SAE that training starts from."""
+        return self.path / "starts" / f"{_checked(weights_id, TRIAL_ID, 'SAE to start from')}.safetensors"
 
     def elements_file(self, trial_id: str) -> Path:
         """The file of `elements`."""

@@ -43,6 +43,8 @@ from trainer.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainer.sae.weights import SAEWeights
+
 
 class RunFolder(Layout):
     """The files of one sweep. Making one touches nothing; folders appear with the first file in them."""
@@ -243,6 +245,34 @@ class RunFolder(Layout):
             )
         return load(content), config
 
+    def write_start(self, sae: "SAEWeights") -> None:
+        """A copy of an SAE that training starts from, so that nothing outside is needed any more."""
+        from safetensors.torch import save
+
+        tensors = {name: getattr(sae, name).contiguous() for name in ("w_enc", "b_enc", "dictionary", "b_dec")}
+        write_bytes(self.start(sae.weights_id), save(tensors))
+
+    def read_start(self, weights_id: str) -> "SAEWeights":
+        """What `write_start` wrote.
+
+        Raises BadInput where it is not there, or not what was written.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from trainer.sae.weights import SAEWeights
+
+        path = self.start(weights_id)
+        try:
+            sae = SAEWeights(**load(path.read_bytes()))
+        except FileNotFoundError:
+            raise BadInput(f"no SAE to start from is known as {weights_id}: {path} is not there") from None
+        except (SafetensorError, TypeError):
+            raise BadInput(f"{path} is not what was written: it was damaged") from None
+        if sae.weights_id != weights_id:
+            raise BadInput(f"{path} is not what was written: it was damaged")
+        return sae
+
     def write_elements(self, elements: ShownElements) -> None:
         write_compact(self.elements_file(elements.trial_id), elements)
 
@@ -252,7 +282,7 @@ class RunFolder(Layout):
 
     def clear_leftovers(self) -> None:
         """Files that writers were killed in the middle of. For whoever has the lease."""
-        for folder in ("", "spare/", "results/", "journal/", "elements/", "saes/*/", "packs/*/"):
+        for folder in ("", "spare/", "results/", "journal/", "elements/", "starts/", "saes/*/", "packs/*/"):
             for path in self.path.glob(f"{folder}.*.tmp"):
                 with suppress(OSError):
                     path.unlink()

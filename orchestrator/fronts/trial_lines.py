@@ -78,10 +78,14 @@ def read_lines(folder: RunFolder) -> pa.Table:
     return _without_stamp(table)
 
 
-def late_loss_fall(curve: Sequence[CurvePoint]) -> float | None:
+def late_loss_fall(curve: Sequence[CurvePoint], *, since: int = 0) -> float | None:
     """Share by which the mean training loss fell from the fourth to the last fifth of the steps: 0 where it rose, or
-    fell by less than two standard errors; null where a fifth has too few points to say."""
-    points = [(point.step, value) for point in curve if (value := point.metrics.get("train/loss")) is not None]
+    fell by less than two standard errors; null where a fifth has too few points to say.
+
+    `since`: the first step, from 0, with the loss that is minimised at the end. Those before do not count.
+    """
+    after = [(point.step - since, point.metrics.get("train/loss")) for point in curve if point.step > since]
+    points = [(step, value) for step, value in after if value is not None]
     if not points:
         return None
     steps, losses = np.array(points, dtype=np.float64).T
@@ -176,7 +180,7 @@ def _line(row: Row, curve: Curve) -> dict[str, Any]:
         "hookpoint": config.hookpoint,
         "layer": config.layer,
         "loss": config.loss.kind,
-        "sparsity_coeff": weights.sparsity,
+        "sparsity_coeff": config.loss.sparsity_coeff,
         "sparsity_p": weights.sparsity_p,
         "kl_coeff": weights.kl,
         "downstream_coeff": weights.downstream,
@@ -189,7 +193,7 @@ def _line(row: Row, curve: Curve) -> dict[str, Any]:
         "alive_window_tokens": config.eval.alive_window_tokens,
         **{column.name: _as_stored(row.metrics.get(column.name), column) for column in METRIC_COLUMNS},
         **{column.name: _as_stored(row.cost.get(column.name), column) for column in RUN_COLUMNS if column.nullable},
-        "late_loss_fall": late_loss_fall(curve(row.trial_id)),
+        "late_loss_fall": late_loss_fall(curve(row.trial_id), since=config.stages[-1].start),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "device": versions.device,

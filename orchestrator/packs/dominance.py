@@ -17,7 +17,8 @@ from trainer.config import TrialConfig
 from trainer.errors import BadInput
 
 AFTER = 0.25
-"""Share of its tokens that a trial has trained on before it is judged: before, curves cross."""
+"""Share of its tokens that a trial has trained on before it is judged: before, curves cross. Nor is it judged before
+its loss has become the last one."""
 Better = Literal["lower", "higher"]
 ALIVE = "n_alive_elements"
 """The one objective that evaluations on the way do not measure; the training counts it."""
@@ -73,7 +74,7 @@ class Judge:
     ) -> Dominated | None:
         """About a trial that was evaluated after so many steps; `latest` are the newest points of its curves."""
         tokens, mine = step * config.tokens_per_step, so_far(latest, [*self.objectives])
-        if mine is None or step < AFTER * config.n_steps:
+        if mine is None or step < max(AFTER * config.n_steps, config.stages[-1].start):
             return None
         for row in self._rivals(config, eval_hash):
             theirs = at_tokens(self._curve(row.trial_id), tokens, [*self.objectives])

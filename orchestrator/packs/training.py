@@ -26,7 +26,7 @@ from orchestrator.packs.jobs import PackJob
 from orchestrator.packs.patience import check_room
 from orchestrator.packs.recorder import PackRecorder
 from trainer.checkpoint import state_bytes
-from trainer.config import TrialConfig
+from trainer.config import SCRATCH, TrialConfig
 from trainer.data import Rows
 from trainer.elements import Look
 from trainer.memory import keep_freed_memory
@@ -108,7 +108,8 @@ class Attempt:
         pulse("loaded")
         began = checkpoints.began_with(self.folder.checkpoints(self.job.pack_id))
         how = began or self.job  # as it began, whatever another machine would choose
-        pack = Pack(trials, model=model, rows=rows, micro_batch_rows=how.micro_batch_rows, path=how.path)
+        starts = {id_: self.folder.read_start(id_) for id_ in {trial.sae.start_from for trial in trials} - {SCRATCH}}
+        pack = Pack(trials, model=model, rows=rows, micro_batch_rows=how.micro_batch_rows, path=how.path, starts=starts)
         if began is not None:  # without those that were stopped before it
             for trial_id in {*self.plan.packs[self.job.pack_id]} - {id_ for bank in began.trial_ids for id_ in bank}:
                 pack.drop(trial_id)

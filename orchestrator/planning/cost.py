@@ -1,7 +1,8 @@
 """What packs and plans will take: seconds and bytes, each with what it rests on. Pure arithmetic.
 
 `work.py` has the amounts, `rates.py` how fast a device does them, `pack_memory.py` the bytes. A pack's seconds are the
-clean runs that all its SAEs share and what each SAE adds, so that they can be told without going through steps.
+clean runs that all its SAEs share and what each SAE adds, so that they can be told without going through steps. Where a
+loss becomes another on the way, seconds are those of each stage, and bytes those of the last, which needs most.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,20 +12,20 @@ from math import ceil
 
 from orchestrator.planning.pack_memory import fewest_rows, pack_bytes, rows_at_once
 from orchestrator.planning.planned import Pack
-from orchestrator.planning.rates import SPREAD, Basis, Device, Rates, guessed
+from orchestrator.planning.rates import SPREAD, Basis, Device, Phase, Rates, Work, guessed
 from orchestrator.planning.shape import Bank, Path, Shape, banks_of, kind_label
 from orchestrator.planning.slots import finishing_s
 from orchestrator.planning.work import (
+    clean_flops,
     clean_work,
     evaluation_work,
     floor_flops,
     init_flops,
-    n_clean_blocks,
     shared_evaluation_work,
     step_work,
     window_work,
 )
-from trainer.config import TrialConfig
+from trainer.config import Stage, TrialConfig
 
 MOST_EARLY_STEPS = 500
 """Latents are dense for about as long as the learning rate warms up, but no longer than this."""
@@ -85,8 +86,12 @@ class Costing:
         window = trial.eval.alive_window_tokens
         n_evals = n_evaluations(trial, self.eval_every_tokens)
         per_part = rows * trial.data.context
+        training = (
+            clean_work(stage.trial, self.shape, tokens=trial.tokens_per_step, n_parts=n_parts) * stage.n_steps
+            for stage in trial.stages
+        )
         clean = (
-            clean_work(trial, self.shape, tokens=trial.tokens_per_step, n_parts=n_parts) * trial.n_steps
+            sum(training, Work())
             + clean_work(trial, self.shape, tokens=window, n_parts=window / per_part)
             + shared_evaluation_work(trial, self.shape, tokens=eval_tokens, n_parts=eval_tokens / per_part) * n_evals
         )
@@ -98,20 +103,21 @@ class Costing:
         self, bank: Bank, n_parts: int, eval_tokens: int, window: int, n_evals: int, tokens_per_part: int
     ) -> float:
         trial, kind = bank.trial, kind_label(bank.trial)
-        n_dense = n_dense_steps(trial, self.path)
         measuring = evaluation_work(
             bank, self.shape, tokens=eval_tokens, n_parts=eval_tokens / tokens_per_part
         ) * n_evals + window_work(bank, self.shape, tokens=window, n_parts=window / tokens_per_part)
+        training_s = sum(self._training_s(stage, bank.n_saes, n_parts) for stage in trial.stages)
+        return training_s + self.rates.seconds(measuring) * self.rates.factor(kind, "evaluation")
+
+    def _training_s(self, stage: Stage, n_saes: int, n_parts: int) -> float:
+        bank, kind = Bank(stage.trial, n_saes), kind_label(stage.trial)
+        n_dense = max(0, min(n_dense_steps(stage.trial, self.path), stage.stop) - stage.start)
         dense, sparse = (
             self.rates.seconds(step_work(bank, self.shape, n_parts=n_parts, dense=dense))
             * self.rates.factor(kind, "dense" if dense else "sparse")
             for dense in (True, False)
         )
-        return (
-            n_dense * dense
-            + (trial.n_steps - n_dense) * sparse
-            + self.rates.seconds(measuring) * self.rates.factor(kind, "evaluation")
-        )
+        return n_dense * dense + (stage.n_steps - n_dense) * sparse
 
 
 def n_evaluations(trial: TrialConfig, every_tokens: int | None) -> int:
@@ -207,7 +213,7 @@ def pack_cost(pack_id: str, trials: Sequence[TrialConfig], costing: Costing) -> 
     banks, shape = banks_of(trials), costing.shape
     each = [(bank.n_saes, costing.sae(bank.trial)) for bank in banks]
     tokens = trials[0].n_steps * trials[0].tokens_per_step
-    clean = max(n_clean_blocks(bank.trial, shape) for bank in banks) * shape.block(trials[0].data.context)
+    floors = [_floor_flops(bank, shape) for bank in banks]
     rows = rows_at_once(
         banks, shape, device=costing.device, memory_bytes=costing.memory_bytes, base_bytes=costing.base_bytes
     )
@@ -215,7 +221,7 @@ def pack_cost(pack_id: str, trials: Sequence[TrialConfig], costing: Costing) -> 
         pack_id=pack_id,
         n_trials=len(trials),
         sae_tokens=tokens * len(trials),
-        floor_flops=tokens * (clean + sum(bank.n_saes * floor_flops(bank.trial, shape) for bank in banks)),
+        floor_flops=trials[0].tokens_per_step * (max(clean for clean, _ in floors) + sum(own for _, own in floors)),
         seconds=max(cost.clean_s for _, cost in each) + sum(cost.bank_s + n * cost.sae_s for n, cost in each),
         memory_bytes=pack_bytes(banks, shape, device=costing.device, rows=rows, base_bytes=costing.base_bytes),
         micro_batch_rows=rows,
@@ -223,6 +229,16 @@ def pack_cost(pack_id: str, trials: Sequence[TrialConfig], costing: Costing) -> 
     )
 
 
+def _floor_flops(bank: Bank, shape: Shape) -> tuple[float, float]:
+    """Of the clean runs that a bank needs, and its own; over all steps, per token of a step."""
+    stages = bank.trial.stages
+    clean = sum(stage.n_steps * clean_flops(stage.trial, shape) for stage in stages)
+    return clean, bank.n_saes * sum(stage.n_steps * floor_flops(stage.trial, shape) for stage in stages)
+
+
 def _basis(trial: TrialConfig, costing: Costing) -> Basis:
+    """The weakest of its stages'."""
     all_dense = n_dense_steps(trial, costing.path) == trial.n_steps
-    return costing.rates.basis(kind_label(trial), "dense" if all_dense else "sparse")
+    phase: Phase = "dense" if all_dense else "sparse"
+    found: list[Basis] = [costing.rates.basis(kind_label(stage.trial), phase) for stage in trial.stages]
+    return max(found, key=lambda basis: SPREAD[basis])

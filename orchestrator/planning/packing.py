@@ -12,7 +12,7 @@ from math import ceil, inf
 from orchestrator.planning.cost import Costing, SAECost
 from orchestrator.planning.pack_memory import Needs, fewest_rows, sae_needs, shared_bytes
 from orchestrator.planning.planned import Pack, PlannedTrial
-from orchestrator.planning.shape import bank_key, banks_of
+from orchestrator.planning.shape import banks_of
 from orchestrator.planning.slots import likely_finishing_s
 
 MAX_AUTO_TRIALS = 64
@@ -114,7 +114,7 @@ def _group(members: Sequence[PlannedTrial], costing: Costing, max_trials: int) -
     """Kinds with the longest clean run first: whoever is cut off at the end shares a short one."""
     kinds: dict[object, list[PlannedTrial]] = {}
     for trial in members:
-        kinds.setdefault(bank_key(trial.config), []).append(trial)
+        kinds.setdefault(trial.config.bank_key, []).append(trial)
     first = members[0].config
     rows = fewest_rows(first, costing.device)
     made = [

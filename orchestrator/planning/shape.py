@@ -54,25 +54,17 @@ class Bank(NamedTuple):
     n_saes: int
 
 
-BankKey = tuple[object, ...]
-
-
-def bank_key(trial: TrialConfig) -> BankKey:
-    """Equal for trials that share a bank where they share a pack (`trainer.step.bank_specs`, without its imports)."""
-    weights = trial.loss.weights
-    return trial.hookpoint, trial.sae, trial.train, weights.kl > 0, weights.downstream > 0, weights.sparsity_p
-
-
 def banks_of(trials: Iterable[TrialConfig]) -> tuple[Bank, ...]:
     """The banks that these trials make in one pack, in the order of their first members."""
-    groups: dict[BankKey, list[TrialConfig]] = {}
+    groups: dict[object, list[TrialConfig]] = {}
     for trial in trials:
-        groups.setdefault(bank_key(trial), []).append(trial)
+        groups.setdefault(trial.bank_key, []).append(trial)
     return tuple(Bank(group[0], len(group)) for group in groups.values())
 
 
 def kind_label(trial: TrialConfig) -> str:
-    """Names all that the cost of one step of such an SAE follows from, batch and precision included."""
+    """Names all that the cost of one step of such an SAE follows from, batch and precision included. Of a trial whose
+    loss becomes another, that of its last steps: its stages have their own."""
     weights = trial.loss.weights
     needs = "+".join(name for name in ("local", "kl", "downstream") if getattr(weights, name) > 0)
     return (

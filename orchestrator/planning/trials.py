@@ -15,7 +15,7 @@ from orchestrator.sweep.resolve import NoValue, choose
 from orchestrator.sweep.sweep_file import Sweep
 from orchestrator.sweep.sweep_schema import TRIAL_SECTIONS, Exclude
 from orchestrator.sweep.yaml_lines import TreePath
-from trainer.config import TrialConfig
+from trainer.config import SCRATCH, TrialConfig
 from trainer.losses import LOSS_KINDS
 
 MAX_TRIALS = 100_000
@@ -207,6 +207,12 @@ def _check(config: TrialConfig, cell: Cell, facts: ModelShape, sweep: Sweep, pro
     if config.loss.weights.downstream > 0 and config.layer == facts.n_layers - 1:
         text = f"layer {config.layer} is the last of {config.model.name}: no later hookpoint for '{config.loss.kind}'"
         problems.add(("grid", "loss"), f"{text}; add exclude: [{{layer: last, loss: {config.loss.kind}}}] to the grid")
+    if (given := sweep.starts.get(config.sae.start_from)) is not None:
+        from trainer.external.given import misfit  # loads PyTorch
+
+        text = misfit(given, model=config.model, n_layers=facts.n_layers, d_model=facts.d_model, trial=config)
+        if text:
+            wrong("sae.start_from", text)
     every = sweep.logging.eval_every_tokens
     if every != "end" and every < per_step:
         problems.add(
@@ -217,6 +223,10 @@ def _check(config: TrialConfig, cell: Cell, facts: ModelShape, sweep: Sweep, pro
 def _check_together(configs: list[tuple[TrialConfig, Mapping[str, Any]]], problems: Problems) -> None:
     if not configs and not problems:
         problems.add(("grid",), "no trial is left: exclude takes them all; expected at least one")
+    started = [config for config, _ in configs if config.sae.start_from != SCRATCH]
+    if len({config.model_dump_json(exclude={"seed"}) for config in started}) < len({c.trial_id for c in started}):
+        text = "a trial that starts from a trained SAE is the same with every seed; keep one seed, or vary data.seed"
+        problems.add(("grid", "seed"), text)
     counts = Counter(config.trial_id for config, _ in configs)
     for config, _ in configs:
         if counts[config.trial_id] > 1:

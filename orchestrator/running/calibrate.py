@@ -18,15 +18,18 @@ from orchestrator.display.screen import Screen
 from orchestrator.planning.kept_rates import keep_rates, machine_key
 from orchestrator.planning.plan import device_kind, n_threads
 from orchestrator.planning.rates import guessed
-from orchestrator.planning.shape import bank_key, kind_label
+from orchestrator.planning.shape import kind_label
 from orchestrator.planning.timed import Timed, TimingJob, TimingTask
 from orchestrator.planning.timing_fit import rates_from
 from orchestrator.running.machine import n_cpus
 from orchestrator.running.planned import Planned
 from orchestrator.running.prepare import with_rates
+from trainer.config import SCRATCH, TrialConfig
 from trainer.data import default_cache, prepare_rows
 from trainer.errors import BadInput, EnvironmentProblem
 
+NEW = {"start_from": SCRATCH}
+"""New SAEs are timed: what one starts as costs nothing later."""
 BUDGET_S = 45.0
 """No process takes up another kind after this long."""
 DEADLINE_S = 1800.0
@@ -65,11 +68,12 @@ def tasks_of(planned: Planned) -> list[TimingTask]:
     """One for each kind of SAE in the plan, with as many SAEs as its largest bank has. In a fixed, mixed order."""
     largest: dict[str, TimingTask] = {}
     for pack, cost in zip(planned.plan.packs, planned.cost.packs, strict=True):
-        banks: dict[object, list[int]] = {}
-        for index, trial in enumerate(pack.trials):
-            banks.setdefault(bank_key(trial.config), []).append(index)
-        for members in banks.values():
-            trials = tuple(pack.trials[index].config for index in members)
+        banks: dict[object, list[TrialConfig]] = {}
+        for trial in pack.trials:
+            banks.setdefault(trial.config.bank_key, []).append(trial.config)
+        together = (zip(*(trial.stages for trial in members), strict=True) for members in banks.values())
+        for trials in (tuple(stage.trial for stage in stages) for bank in together for stages in bank):
+            trials = tuple(trial.model_copy(update={"sae": trial.sae.model_copy(update=NEW)}) for trial in trials)
             kind = kind_label(trials[0])
             if kind not in largest or len(largest[kind].trials) < len(trials):
                 largest[kind] = TimingTask(

@@ -10,7 +10,7 @@ from orchestrator.folder.clock import now
 from orchestrator.folder.records import Event, Row
 from orchestrator.running.planned import Planned
 from orchestrator.tracking import Unreachable, check_tracking, masked
-from trainer.config import TrialConfig
+from trainer.config import SCRATCH, TrialConfig
 from trainer.data import prepare_rows
 from trainer.errors import BadInput, EnvironmentProblem
 
@@ -62,6 +62,7 @@ def check_everything(planned: Planned, screen: Screen, configs: Sequence[TrialCo
         )
         rows.train_batch(0, config.train.batch_rows)
         _check_same(kept, config, {"data_hash": rows.data_hash, "eval_hash": rows.eval_hash}, "text")
+    _check_starts(planned, configs)
     screen.phase(f"loading {planned.sweep.model.name}")
     _check_model(planned, configs[0], kept)
 
@@ -89,6 +90,15 @@ def _check_model(planned: Planned, config: TrialConfig, kept: Sequence[Row]) -> 
         dtype = DTYPES[config.train.compute_dtype]
         model = held_model(config.model, torch.device("cpu"), dtype)  # pyright: ignore[reportArgumentType]
         _check_same(kept, config, {"model_hash": model.content_hash}, "model")
+
+
+def _check_starts(planned: Planned, configs: Sequence[TrialConfig]) -> None:
+    """Whether every SAE that training starts from is at hand: given now, or kept by the run folder."""
+    for start in sorted({config.sae.start_from for config in configs} - {SCRATCH, *planned.sweep.starts}):
+        try:
+            planned.folder.read_start(start)
+        except BadInput as problem:
+            raise BadInput(f"{problem}. Give its folder again: --set sae.start_from=FOLDER") from None
 
 
 def _check_same(kept: Sequence[Row], config: TrialConfig, now: Mapping[str, str], what: str) -> None:

@@ -112,6 +112,8 @@ def _run(planned: Planned, stop: StopRequest, screen: Screen, before: Holder | N
     kept = kept_rows(planned)
     jobs = make_jobs(planned, kept)
     stop.clear_file()
+    for sae in planned.sweep.starts.values():
+        planned.folder.write_start(sae)
     write_plan(planned, jobs)
     monitor = Monitor(
         planned.folder,

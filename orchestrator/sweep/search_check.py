@@ -21,6 +21,10 @@ from orchestrator.sweep.yaml_lines import Key, Tree, TreePath
 PATH: TreePath = ("search",)
 BOUNDS = ("low", "high", "log")
 CHOICES = "{low, high, log} or a list of values"
+NOT_SEARCHED: dict[Key, str] = {
+    "seed": "what is proposed is trained with every seed of the grid",
+    "sae.start_from": "make it an axis of the grid",
+}
 
 
 class Checker(Protocol):
@@ -77,12 +81,11 @@ def _space(tree: Tree, path: TreePath, checker: Checker) -> dict[str, Any]:
     if not isinstance(tree, dict):
         checker.problems.add(path, f"came {came(tree)}, expected a mapping from fields to {CHOICES}")
         return {}
-    known = {name: field for name, field in axes().items() if name != "seed"}
+    known = {name: field for name, field in axes().items() if name not in NOT_SEARCHED}
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        if key == "seed":
-            text = "is no field to search: what is proposed is trained with every seed of the grid"
-            checker.problems.add((*path, key), text)
+        if key in NOT_SEARCHED:
+            checker.problems.add((*path, key), f"is no field to search: {NOT_SEARCHED[key]}")
         elif key not in known:
             hint = did_you_mean(key, known) if len(known) < 12 or "did you mean" in did_you_mean(key, known) else ""
             checker.problems.add((*path, key), f"no field that can be an axis of the grid{hint}")

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from orchestrator.sweep.objectives import check_objectives, check_stopping
 from orchestrator.sweep.overrides import overridden
 from orchestrator.sweep.problems import Source
+from orchestrator.sweep.starts import with_starts
 from orchestrator.sweep.sweep_check import check
 from orchestrator.sweep.sweep_schema import (
     Exclude,
@@ -25,7 +26,10 @@ from orchestrator.sweep.sweep_schema import (
 )
 from orchestrator.sweep.yaml_lines import Tree, parse, read_text
 from orchestrator.tracking.address import masked
-from trainer.config import DataConfig, EvalConfig, ModelConfig, SAEConfig, TrainConfig
+from trainer.config import SCRATCH, DataConfig, EvalConfig, ModelConfig, SAEConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from trainer.external.given import GivenSAE
 
 Dependent = Any
 """A value, or a mapping that chooses one by loss or by layer (`resolve.py`)."""
@@ -66,6 +70,8 @@ class Sweep:
     """The file as it was written, overrides applied."""
     source: Source = field(repr=False, compare=False)
 
+    starts: "Mapping[str, GivenSAE]" = field(default_factory=dict, repr=False, compare=False)
+    """Trained SAEs that trials start from, by their `weights_id`; without those that only a run folder has."""
     known_as: str = field(default="", repr=False, compare=False)
     """Id of the run that it goes on with, where that is another than the one it would get."""
 
@@ -84,7 +90,7 @@ class Sweep:
             "data": self.data.model_dump(mode="json"),
             "eval": self.eval.model_dump(mode="json"),
             "train": self.train,
-            "sae": self.sae,
+            "sae": {name: value for name, value in self.sae.items() if (name, value) != ("start_from", SCRATCH)},
             "loss": {kind: self.loss[kind] for kind in self.grid.loss},
         }
         canonical = json.dumps(_string_keys(meaning), sort_keys=True, separators=(",", ":"))
@@ -108,6 +114,7 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
     path = Path(path)
     document = parse(read_text(path), name=str(path))
     tree, problems = overridden(document, overrides, name=str(path))
+    tree, starts = with_starts(tree, problems)
     checked = check(tree, problems)
     problems.raise_if_any()
     grid, frontier, logging = checked["grid"], Frontier(**checked["frontier"]), Logging(**checked["logging"])
@@ -130,6 +137,7 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
         tracking=Tracking(**checked["tracking"]),
         tree=tree,
         source=problems.source,
+        starts=starts,
     )
 
 

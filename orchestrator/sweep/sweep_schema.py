@@ -22,7 +22,7 @@ from trainer.losses import LossConfig
 from trainer.values import Frozen, PositiveFinite
 
 Finite = Annotated[float, Constraint(allow_inf_nan=False)]
-LossKind = Literal["local", "e2e", "e2e_downstream", "mixed"]
+LossKind = Literal["local", "e2e", "e2e_downstream", "local_then_e2e", "mixed"]
 
 
 @dataclass(frozen=True)

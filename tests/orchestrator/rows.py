@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.folder.records import Facts, Row, RowStatus, Versions
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
-from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss
+from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LocalThenE2ELoss
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -16,6 +16,7 @@ def a_config(
         "local": LocalLoss(sparsity_coeff=coeff),
         "e2e": E2ELoss(sparsity_coeff=coeff),
         "e2e_downstream": E2EDownstreamLoss(sparsity_coeff=coeff, downstream_coeff=2.5),
+        "local_then_e2e": LocalThenE2ELoss(sparsity_coeff=coeff, sparsity_factor=2.0),
     }
     return TrialConfig(
         model=ModelConfig(name=model),

@@ -1,6 +1,7 @@
 """Calibration: real steps of each kind of SAE give rates; what goes wrong costs the measurement only."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from orchestrator.cli import app
 from orchestrator.display.screen import Nobody
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
+from orchestrator.planning.cost import pack_cost
 from orchestrator.planning.rates import Rates, factor_name, guessed
 from orchestrator.planning.shape import kind_label
 from orchestrator.planning.timed import Timed, TimingJob, TimingTask
@@ -73,6 +75,17 @@ def test_each_kind_is_timed_once_with_its_largest_bank(bench: Bench) -> None:
     )
     assert len(tasks) == 4
     assert all(len(task.trials) == 2 for task in tasks)
+
+
+def test_a_loss_that_becomes_another_is_timed_as_the_two_that_it_is(bench: Bench) -> None:
+    plain, both = planned(bench, "grid.loss=[local, e2e]"), planned(bench, "grid.loss=local_then_e2e")
+    assert {task.kind for task in tasks_of(both)} == {task.kind for task in tasks_of(plain)}
+    assert all(len(trial.stages) == 1 for task in tasks_of(both) for trial in task.trials)
+    factors = {factor_name(task.kind, phase): 1.0 for task in tasks_of(plain) for phase in ("sparse", "evaluation")}
+    rates = guessed("cpu").model_copy(update={"factors": factors, "is_measured": True})
+    for found in (both, plain):
+        costs = [pack_cost("x", [t.config for t in found.plan.trials], replace(found.costing, rates=rates))]
+        assert costs[0].basis == "measured"
 
 
 def test_real_steps_of_each_kind_are_timed(bench: Bench) -> None:

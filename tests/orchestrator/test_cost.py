@@ -16,7 +16,7 @@ from orchestrator.planning.slots import finishing_s, likely_finishing_s
 from orchestrator.planning.work import clean_flops, floor_flops, step_work
 from tests.orchestrator.sweeps import SHAPES, SWEEPS, small_sweep
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
-from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LossConfig
+from trainer.losses import E2EDownstreamLoss, E2ELoss, LocalLoss, LocalThenE2ELoss, LossConfig
 
 GPT2 = Shape.of(SHAPES["gpt2"])
 BUILTIN = SHAPES["builtin"]
@@ -98,6 +98,26 @@ def test_more_evaluations_and_dense_steps_cost_more() -> None:
     base = COSTING.sae(trial).sae_s
     assert often.sae(trial).sae_s > base
     assert dense.sae(trial).sae_s > 3 * base
+
+
+def test_a_loss_that_becomes_another_costs_its_share_of_each() -> None:
+    def of(switch_at: float) -> TrialConfig:
+        return gpt2_trial(LocalThenE2ELoss(sparsity_coeff=1, switch_at=switch_at))
+
+    def share(both: float, local: float, e2e: float) -> float:
+        return (both - e2e) / (local - e2e)
+
+    one = {loss.kind: pack_cost("a", [gpt2_trial(loss)], COSTING) for loss in (LOCAL, E2E)}
+    for switch_at in (0.0, 0.5, 0.9, 1.0):
+        both = pack_cost("a", [of(switch_at)], COSTING)
+        assert share(both.floor_flops, one["local"].floor_flops, one["e2e"].floor_flops) == pytest.approx(switch_at)
+        clean = [COSTING.sae(trial).clean_s for trial in (of(switch_at), gpt2_trial(LOCAL), gpt2_trial(E2E))]
+        assert share(*clean) == pytest.approx(switch_at, abs=0.01)
+        seconds = share(both.seconds, one["local"].seconds, one["e2e"].seconds)
+        assert seconds == pytest.approx(switch_at, abs=0.01)
+        assert both.memory_bytes == one["e2e"].memory_bytes
+    together = pack_cost("a", [of(0.9), gpt2_trial(E2E)], COSTING)
+    assert together.seconds > pack_cost("a", [gpt2_trial(LOCAL), gpt2_trial(E2E)], COSTING).seconds
 
 
 def test_a_measured_factor_counts_for_its_kind_alone() -> None:

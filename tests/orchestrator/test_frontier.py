@@ -139,6 +139,16 @@ def test_a_line_says_what_the_row_says():
     assert {name: line[name] for name in expected} == expected
 
 
+def test_a_loss_that_becomes_another_is_a_loss_of_its_own():
+    """Its coefficient is the one that was asked for, its weights are those of the end."""
+    rows = [a_row(a_config(loss=loss)) for loss in ("local", "e2e", "local_then_e2e")]
+    table = table_of(rows)
+    assert table["loss"].to_pylist() == ["e2e", "local", "local_then_e2e"]
+    assert all(table["on_front_l0"].to_pylist())
+    line = table.to_pylist()[2]
+    assert (line["sparsity_coeff"], line["kl_coeff"], line["local_coeff"]) == (1.0, 1.0, 0.0)
+
+
 def test_hypervolume_shares_have_known_values():
     # In the unit square that log10(l0) / 2 and CE make up to the reference: (0, 0.5) and (0.5, 0).
     rows = [a_row(a_config(seed=0), l0=1.0, ce=0.5), a_row(a_config(seed=1), l0=10.0, ce=0.0)]

@@ -13,7 +13,7 @@ from orchestrator.planning.packing import make_packs
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.planned import Pack, PlannedTrial
 from orchestrator.planning.rates import guessed
-from orchestrator.planning.shape import Shape, bank_key, banks_of
+from orchestrator.planning.shape import Shape, banks_of
 from orchestrator.planning.slots import finishing_s
 from tests.orchestrator.sweeps import SHAPES, small_sweep
 from trainer.config import DataConfig, ModelConfig, SAEConfig, TrainConfig, TrialConfig
@@ -147,6 +147,6 @@ def test_ten_thousand_trials_are_packed_while_one_waits() -> None:
 def test_banks_of_a_cost_are_those_of_the_trainer() -> None:
     trials = tuple(trial(loss, layer, ratio, 1.0).config for loss in LOSSES for layer in (0, 1) for ratio in (2.0, 8.0))
     specs = bank_specs(trials, n_layers=6)
-    assert [[bank_key(each) for each in spec.trials] for spec in specs] == [
-        [bank_key(bank.trial)] * bank.n_saes for bank in banks_of(trials)
+    assert [[each.bank_key for each in spec.trials] for spec in specs] == [
+        [bank.trial.bank_key] * bank.n_saes for bank in banks_of(trials)
     ]

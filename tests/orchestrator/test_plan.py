@@ -46,6 +46,24 @@ def test_what_does_not_touch_the_meaning_of_trials_keeps_the_sweep_id(tmp_path: 
         assert small_sweep(tmp_path, override).sweep_id != first
 
 
+def test_sweeps_and_trials_keep_the_ids_they_were_first_given(tmp_path: Path) -> None:
+    """Or what is on people's disks would be trained again."""
+    found = planned(tmp_path)
+    assert found.sweep_id == "small-250b505a"
+    assert [found.trials[place].trial_id for place in (0, -1)] == ["47abba48b87bd9b3", "28900010f6ac9d94"]
+
+
+def test_a_loss_that_becomes_another_is_one_more_value_of_the_grid(tmp_path: Path) -> None:
+    more = ("grid.loss=[local, local_then_e2e]", "grid.loss.local_then_e2e.switch_at=[0.5, 0.9]", "grid.layer=3",
+            "grid.sparsity_coeff={local: [1], local_then_e2e: [2]}")  # fmt: skip
+    found = planned(tmp_path, *more)
+    assert [trial.run_name for trial in found.trials] == [
+        "L3-local-c1-s0", "L3-local_then_e2e-c2-s0-switch_at0.5", "L3-local_then_e2e-c2-s0-switch_at0.9"
+    ]  # fmt: skip
+    switches = [trial.config.stages[-1].start for trial in found.trials]
+    assert switches == [0, round(0.5 * 31), round(0.9 * 31)]
+
+
 def test_values_depend_on_loss_and_layer(tmp_path: Path) -> None:
     found = planned(
         tmp_path,

@@ -270,6 +270,17 @@ def test_only_trials_of_its_frontier_and_seed_that_train_as_long_can_stop_a_tria
     assert judge.verdict(config, config.n_steps // 2, latest, eval_hash="other") is None
 
 
+def test_a_trial_is_not_judged_before_its_loss_is_the_last_one(tmp_path: Path):
+    folder, config = RunFolder(tmp_path), a_config(loss="local_then_e2e")
+    rival = like(config)
+    folder.write_row(a_row(rival))
+    folder.add_curve_points(rival.trial_id, [a_point(10_240, 5.0, 0.01)])
+    judge, latest = Judge(folder, LOWER, 0.1), {"eval/l0": 50.0, "eval/ce_loss_increase": 0.5}
+    switch = config.stages[-1].start
+    assert judge.verdict(config, switch - 1, latest, eval_hash="e" * 16) is None
+    assert judge.verdict(config, switch, latest, eval_hash="e" * 16) is not None
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -65,7 +65,7 @@ def _check_model(sae: ExternalSAE, model: FrozenModel, like: TrialConfig, where:
             )
     elif sae.model is None:
         return ["does not say which model it was made for"]
-    elif _plain(sae.model) != _plain(model.name):
+    elif plain_name(sae.model) != plain_name(model.name):
         raise BadInput(f"{where} was made for {sae.model!r}, and the run's model is {model.name!r}. {ways_on}")
     if sae.centred != like.model.center_residual:
         is_, other = ("mean-centred", "plain") if sae.centred else ("plain", "mean-centred")
@@ -76,6 +76,7 @@ def _check_model(sae: ExternalSAE, model: FrozenModel, like: TrialConfig, where:
     return []
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A model's name as hubs have it, less the owner or the path before it."""
     last = name.rstrip("/").rsplit("/", 1)[-1].lower()
     return _OTHER_NAMES.get(last, last)

@@ -8,6 +8,9 @@ class LossWeights(NamedTuple):
 
     local * MSE(SAE input, SAE output) + kl * KL(clean || SAE) + downstream * mean over later hookpoints of
     MSE(clean, SAE) + sparsity * mean over tokens of |latents|_p / d_model.
+
+    With `kl_as_local`, `kl` stands before KL * (MSE(SAE input, SAE output) / KL), its bracket a number of each step
+    without a gradient: the KL term counts as much as the local one would with that weight.
     """
 
     sparsity: float
@@ -15,6 +18,12 @@ class LossWeights(NamedTuple):
     local: float = 0.0
     kl: float = 0.0
     downstream: float = 0.0
+    kl_as_local: bool = False
+
+    @property
+    def needs(self) -> tuple[bool, ...]:
+        """What has to be computed beyond the SAE; SAEs of one bank need the same."""
+        return self.kl > 0, self.downstream > 0, self.kl_as_local
 
     @property
     def needs_blocks_above(self) -> bool:

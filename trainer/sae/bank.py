@@ -1,9 +1,10 @@
 """A bank: SAEs of one shape, stacked, that see the same activations. This file is the plain, dense path."""
 
+import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +12,7 @@ from torch.nn import functional
 from trainer.config import SAEConfig
 from trainer.sae.init import initial_parameters
 from trainer.sae.types import BankOutput
+from trainer.sae.weights import SAEWeights
 
 PARAMETER_NAMES = ("w_enc", "b_enc", "w_dec", "b_dec")
 
@@ -35,6 +37,19 @@ class Bank:
             **{
                 name: torch.stack([sae[name] for sae in each]).to(device, dtype).requires_grad_()
                 for name in PARAMETER_NAMES
+            }
+        )
+
+    @classmethod
+    def starting_as(cls, sae: SAEWeights, *, n_saes: int, dtype: torch.dtype, device: torch.device) -> "Bank":
+        """So many times a trained SAE. Decoder rows get the norm that those of new SAEs have on average, since the norm
+        matters to the effective step size and a trained SAE is saved with a dictionary of unit norm."""
+        w_dec = math.sqrt(sae.d_model / sae.d_sae) * sae.dictionary
+        tensors = {"w_enc": sae.w_enc, "b_enc": sae.b_enc, "w_dec": w_dec, "b_dec": sae.b_dec}
+        return cls(
+            **{
+                name: repeat(tensor, "... -> n_saes ...", n_saes=n_saes).to(device, dtype).clone().requires_grad_()
+                for name, tensor in tensors.items()
             }
         )
 

@@ -1,5 +1,6 @@
 """The tensors of one SAE that is trained, ours or somebody else's, in the form in which this program saves SAEs."""
 
+import hashlib
 from dataclasses import dataclass
 
 from einops import einsum
@@ -24,6 +25,14 @@ class SAEWeights:
     @property
     def d_model(self) -> int:
         return self.w_enc.shape[1]
+
+    @property
+    def weights_id(self) -> str:
+        """Sixteen hex digits of the SHA-256 of its numbers in float32: what trials that start from it know it by."""
+        sha256 = hashlib.sha256(f"{self.d_sae} {self.d_model}".encode())
+        for tensor in (self.w_enc, self.b_enc, self.dictionary, self.b_dec):
+            sha256.update(tensor.detach().cpu().float().contiguous().numpy().data)
+        return sha256.hexdigest()[:16]
 
     def encode(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_sae"]:
         """Latents of activations: the input of the block where it sits."""

@@ -152,6 +152,22 @@ def test_noise_a_rise_and_a_short_curve_are_no_fall():
     assert late_loss_fall([]) is None
 
 
+def test_a_loss_that_becomes_another_falls_late_only_where_the_last_one_does():
+    """The second one's values are of another size: between the two there is a step, and it is no fall."""
+    config = a_config(loss="local_then_e2e")
+    switch = config.stages[-1].start
+    steps = range(1, config.n_steps + 1)
+    for slope, expected in ((0.0, 0.0), (0.002, 0.002 * 0.2 * (config.n_steps - switch))):
+        points = [
+            CurvePoint(step=step, tokens=step, time_ms=0,
+                       metrics={"train/loss": 5.0 if step <= switch else 1.0 - slope * (step - switch)})
+            for step in steps
+        ]  # fmt: skip
+        [value] = lines_of([a_row(config)], lambda _, points=points: points)["late_loss_fall"].to_pylist()
+        assert value == pytest.approx(expected, rel=0.2)
+        assert (late_loss_fall(points) or 0) > 0.3
+
+
 def test_warnings_of_one_kind_are_said_once():
     rows = [*series_rows([*GOOD, (0.0, 3.0)]), *series_rows([*GOOD, (0.0, 3.0)], loss="e2e")]
     cautions = [one for one in fronts_of(rows).warnings if one.kind is Kind.ALL_DEAD]
