@@ -11,6 +11,7 @@ and `--dry-run` are quick.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyarrow as pa
@@ -210,6 +211,10 @@ class Context(Protocol):
         """Raises BadInput where the model has none."""
         ...
 
+    def answers(self) -> Path | None:
+        """The folder of answers that cost money, which tasks share; None where nothing is kept."""
+        ...
+
     def heard(self, done: int, total: int) -> None:
         """How far the task is; as often as one likes."""
         ...
@@ -268,7 +273,7 @@ IDENTITY: tuple[Column, ...] = (
     Column("trial_id", TEXT, "The SAE: saes/<trial_id>/ of the run folder.", nullable=False),
     Column("run_name", TEXT, "Its name for people, such as L3-e2e-c0.5-s0.", nullable=False),
     Column("layer", COUNT, "Block whose input it replaces.", nullable=False),
-    Column("loss", TEXT, "Kind of loss: local, e2e, e2e_downstream or mixed.", nullable=False),
+    Column("loss", TEXT, "Kind of loss: local, e2e, e2e_downstream, local_then_e2e or mixed.", nullable=False),
     Column("sparsity_coeff", NUMBER, "Weight of the sparsity term, as configured.", nullable=False),
     Column("seed", COUNT, "Seed of its initialisation.", nullable=False),
 )

@@ -98,6 +98,9 @@ class TaskContext:
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         return _held_tokenizer(self.row(self._task.subjects[0]).config.model)  # pyright: ignore[reportArgumentType]
 
+    def answers(self) -> Path | None:
+        return self._kept.parent / "answers" if self._kept else None
+
     def heard(self, done: int, total: int) -> None:
         pulse("paper")
         if total > 0 and time.monotonic() - self._told_s >= TELL_EVERY_S:

@@ -109,14 +109,14 @@ def _planned(
     rows = rows_by_id(chosen.done)
     try:
         missing = analysis.missing()
-        if missing is not None and wanted:
-            return Planned(analysis, wanted=wanted and named, left_out=missing)
         tasks = analysis.tasks(chosen)
         found: list[PlannedTask] = []
         for task in tasks:
             key = key_of(task, analysis, rows, folder)
             found.append(PlannedTask(task, key, analysis.cost(task, shape), store.has(task, key)))
         left = [one.task for one in found if not one.is_kept]
+        if missing is not None and wanted and left:
+            return Planned(analysis, wanted=named, left_out=missing)
         notes = tuple(analysis.notes(left)) if left and wanted else ()
     except (BadInput, EnvironmentProblem) as problem:
         return Planned(analysis, wanted=wanted, left_out=str(problem))

@@ -3,7 +3,8 @@
     paper/
       cache/<analysis>/<key>.json    the lines of one task, with a hash by which damage is seen
       cache/running/<key>            how far a task is, while it runs
-  cache/firing/<key>.json        how often the elements of an SAE fire, for all tasks that look at alive ones
+      cache/answers/...              what a language model answered, each as it came
+      cache/firing/<key>.json        how often the elements of an SAE fire, for all tasks that look at alive ones
       <table>.parquet                all lines of a table, made from the cache
       figures/  latex/  paper.html  paper.json
 
