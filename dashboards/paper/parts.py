@@ -15,6 +15,8 @@ from dashboards.style import loss_look, loss_rank
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.7, 2.2
 """Inches, of a panel with its labels."""
+ENTRY_WIDTH = 1.3
+"""Inches, of most entries of a legend."""
 
 
 def panels(
@@ -42,8 +44,8 @@ def legend(figure: Figure, losses: Sequence[str], *more: Any, lines: bool = Fals
                markeredgewidth=0.0, markersize=5)
         for look in map(loss_look, losses)
     ]  # fmt: skip
-    figure.legend(handles=[*entries, *more], loc="outside upper center", ncols=min(4, len(entries) + len(more)),
-                  frameon=False)  # fmt: skip
+    n_columns = max(1, min(4, len(entries) + len(more), int(figure.get_figwidth() / ENTRY_WIDTH)))
+    figure.legend(handles=[*entries, *more], loc="outside upper center", ncols=n_columns, frameon=False)
 
 
 def line_entry(style: Any, label: str) -> Line2D:
