@@ -119,7 +119,7 @@ def measured(
 
     saes = [read_saelens(path) for path in paths]
     tell.phase(f"loading model {reference.config.model.name} and text {reference.config.data.dataset}")
-    model, rows = model_and_rows_of(reference)
+    model, rows = model_and_rows_of(reference, folder)
     placed = [place(sae, model=model, like=reference.config, layer=layer, same_model=same_model) for sae in saes]
     n_tokens = len(rows.evaluation) * rows.context
     found: list[ExternalRow] = []

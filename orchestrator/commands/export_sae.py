@@ -137,7 +137,7 @@ def _saes(
         if format == "saelens" and sparsity and uncounted:
             of_all = f", SAEs {start + 1} to {start + len(part)} of {len(rows)}" if len(rows) > AT_ONCE else ""
             tell.phase(f"{WHY_THE_MODEL_RUNS} {part[0].config.data.dataset}{of_all}")
-            counted = count_firing([(part[i], saes[i]) for i in uncounted], heard=tell.far)
+            counted = count_firing([(part[i], saes[i]) for i in uncounted], folder, heard=tell.far)
             for i, frequency in zip(uncounted, counted, strict=True):
                 saes[i] = replace(saes[i], firing_frequency=frequency)
         yield from saes

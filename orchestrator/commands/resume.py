@@ -4,7 +4,7 @@ The same launch as ever; only where its options come from differs.
 """
 
 from collections.abc import Generator
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,6 +74,5 @@ def as_launched(folder: "RunFolder") -> "Generator[LaunchOptions]":
         share=saved.share,
         notes=() if mended is None else (mended,),
     )
-    # Relative paths of models and data mean the same as then. On another machine there may be no such folder.
-    with chdir(saved.cwd if saved.cwd and Path(saved.cwd).is_dir() else Path.cwd()):
+    with folder.where_launched():
         yield options

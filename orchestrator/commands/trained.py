@@ -36,11 +36,12 @@ def read_trained(folder: RunFolder, row: Row, *, sweep_id: str) -> TrainedSAE:
         "versions": row.versions.model_dump(mode="json"),
         "finished_at": row.finished_at.isoformat(),
     }
-    return TrainedSAE.of(tensors, config, metrics=row.metrics, about=about, model=_shape(config))
+    return TrainedSAE.of(tensors, config, metrics=row.metrics, about=about, model=_shape(config, folder))
 
 
 def count_firing(
     trials: Sequence[tuple[Row, TrainedSAE]],
+    folder: RunFolder,
     *,
     heard: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
 ) -> list[Tensor]:
@@ -59,7 +60,7 @@ def count_firing(
     for members in groups.values():
         row = trials[members[0]][0]
         try:
-            model, rows = model_and_rows_of(row)
+            model, rows = model_and_rows_of(row, folder)
         except (BadInput, EnvironmentProblem) as problem:
             raise type(problem)(
                 f"{problem}\nOr give --no-sparsity: only sparsity.safetensors is missing then."
@@ -76,7 +77,7 @@ def count_firing(
     return [found[index] for index in range(len(trials))]
 
 
-def model_and_rows_of(row: Row, *, at_least_single: bool = False) -> tuple[FrozenModel, Rows]:
+def model_and_rows_of(row: Row, folder: RunFolder, *, at_least_single: bool = False) -> tuple[FrozenModel, Rows]:
     """The model and the rows that a trial was trained and measured on, on a GPU if there is one.
 
     `at_least_single`: the model in float32 where it was used in a half precision.
@@ -89,9 +90,11 @@ def model_and_rows_of(row: Row, *, at_least_single: bool = False) -> tuple[Froze
     dtype = DTYPES[config.train.compute_dtype]
     if at_least_single and dtype.itemsize < torch.float32.itemsize:
         dtype = torch.float32
-    # Frozen values are hashable; pydantic does not tell the type checker.
-    model = held_model(config.model, device_for(1.0), dtype)  # pyright: ignore[reportArgumentType]
-    rows = held_rows(config.data, config.model, model.d_vocab, str(default_cache().absolute()))  # pyright: ignore[reportArgumentType]
+    cache = str(default_cache().absolute())
+    with folder.where_launched():
+        # Frozen values are hashable; pydantic does not tell the type checker.
+        model = held_model(config.model, device_for(1.0), dtype)  # pyright: ignore[reportArgumentType]
+        rows = held_rows(config.data, config.model, model.d_vocab, cache)  # pyright: ignore[reportArgumentType]
     then = (facts.model_hash, facts.data_hash, facts.eval_hash) if facts else ()
     for what, was, is_ in zip(
         (f"model {config.model.name}", f"text {config.data.dataset}", f"text {config.data.dataset}"),
@@ -107,8 +110,8 @@ def model_and_rows_of(row: Row, *, at_least_single: bool = False) -> tuple[Froze
     return model, rows
 
 
-def _shape(config: TrialConfig) -> ModelFacts | None:
+def _shape(config: TrialConfig, folder: RunFolder) -> ModelFacts | None:
     """None where the model is not here any more: the SAE is."""
-    with suppress(BadInput, EnvironmentProblem):
+    with suppress(BadInput, EnvironmentProblem), folder.where_launched():
         return describe_model(config.model)
     return None

@@ -6,8 +6,8 @@ yet is None or empty, a half-written last line is left out. What is broken raise
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,19 @@ class RunFolder(Layout):
     def launch(self) -> SavedLaunch | None:
         """How it was last launched; None for a folder of an earlier version."""
         return read_either(self.path, "launch.json", SavedLaunch)
+
+    @contextmanager
+    def where_launched(self) -> Generator[None]:
+        """In here, relative paths of models and data mean what they meant when the sweep was launched.
+
+        On another machine, or where nobody knows any more, they mean what they mean here.
+        """
+        launch = None
+        with suppress(BadInput):
+            launch = self.launch()
+        there = Path(launch.cwd) if launch and launch.cwd else Path.cwd()
+        with chdir(there if there.is_dir() else Path.cwd()):
+            yield
 
     def read_from_spares(self) -> list[str]:
         """What is damaged or gone, and read from its spare copy until it is written again."""

@@ -96,7 +96,8 @@ class TaskContext:
         return self._model_and_rows()[1]
 
     def tokenizer(self) -> "PreTrainedTokenizerFast":
-        return _held_tokenizer(self.row(self._task.subjects[0]).config.model)  # pyright: ignore[reportArgumentType]
+        with self._folder.where_launched():
+            return _held_tokenizer(self.row(self._task.subjects[0]).config.model)  # pyright: ignore[reportArgumentType]
 
     def answers(self) -> Path | None:
         return self._kept.parent / "answers" if self._kept else None
@@ -108,7 +109,7 @@ class TaskContext:
             self._far(done / total)
 
     def _model_and_rows(self) -> tuple[FrozenModel, Rows]:
-        return model_and_rows_of(self.row(self._task.subjects[0]), at_least_single=True)
+        return model_and_rows_of(self.row(self._task.subjects[0]), self._folder, at_least_single=True)
 
 
 @lru_cache(maxsize=1)

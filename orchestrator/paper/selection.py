@@ -55,11 +55,13 @@ def choose(
     _check_alike(rows, folder)
     first = rows[0]
     assert first.facts is not None  # a done row has them
+    with folder.where_launched():
+        facts = describe_model(first.config.model)
     return Chosen(
         rows=tuple(rows),
         groups=tuple({group.key: group for group in groups}.values()),
         done=tuple(row for row in in_order(done.values()) if _alike(row) == _alike(first)),
-        facts=describe_model(first.config.model),
+        facts=facts,
         context=first.config.data.context,
         n_eval_rows=first.facts.n_eval_tokens // first.config.data.context,
         settings=settings or {},

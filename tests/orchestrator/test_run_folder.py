@@ -16,6 +16,7 @@ from orchestrator.folder.records import (
     PackStatus,
     Row,
     RowStatus,
+    SavedLaunch,
     SavedPlan,
     Snapshot,
     SweepState,
@@ -321,3 +322,26 @@ def _made(path: Path) -> Path:
 
 def _plain(part: dict[str, object]) -> dict[str, object]:
     return json.loads(json.dumps(part, default=lambda config: config.model_dump(mode="json")))
+
+
+def test_relative_paths_mean_what_they_meant_at_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    folder = RunFolder(tmp_path / "run")
+
+    def seen() -> Path:
+        with folder.where_launched():
+            return Path.cwd()
+
+    assert seen() == here  # nobody knows
+    folder.write_launch(SavedLaunch(sweep_file="a.yaml", cwd=str(there)))
+    assert seen() == there
+    assert Path.cwd() == here
+    for copy in folder.path.rglob("launch.json"):
+        copy.write_text("{")
+    assert seen() == here
+    folder.write_launch(SavedLaunch(sweep_file="a.yaml", cwd=str(there)))
+    there.rmdir()
+    assert seen() == here
