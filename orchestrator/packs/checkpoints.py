@@ -91,20 +91,20 @@ def restore(
     state: TrainState,
     *,
     trial_ids: list[list[str]],
-    n_points: Mapping[str, int],
+    n_points: Callable[[int], Mapping[str, int]],
     say_damaged: Callable[[int, str], None],
 ) -> CheckpointManifest | None:
     """Bring `state` to the newest checkpoint that is whole. None where there is none; `state` is then as it was.
 
-    `n_points`: points in the journal of each trial. A checkpoint that follows more of them is of no use, since they
-    would be missing for ever. `say_damaged` is told the step of each checkpoint that cannot be used, and why; it is
+    `n_points`: points in the journal of each trial up to a step. A checkpoint that follows more of them is of no use,
+    since they would be missing for ever. `say_damaged` is told the step of each checkpoint that cannot be used, and why; it is
     removed.
     """
     _clean(where)
     for step in steps(where):
         try:
             manifest = _checked(where / str(step), trial_ids)
-            _check_journals(manifest, n_points)
+            _check_journals(manifest, n_points(manifest.step))
             load_state(where / str(step) / STATE, state, trial_ids=trial_ids)
         except BadInput as problem:
             say_damaged(step, str(problem))

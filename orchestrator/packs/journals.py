@@ -32,10 +32,10 @@ class Journals:
         self._known = {trial_id: {point.key for point in points} for trial_id, (points, _) in found.items()}
         self._was_at = {id_: max((step for step, _ in keys), default=0) for id_, keys in self._known.items()}
 
-    @property
-    def n_points(self) -> dict[str, int]:
-        """Points in each trial's journal, once `flush` is done."""
-        return {trial_id: len(keys) for trial_id, keys in self._known.items()}
+    def n_points(self, step: int) -> dict[str, int]:
+        """Points of each trial's journal up to that step, once `flush` is done. An earlier attempt may have been
+        further: its later points say nothing of whether one before them is lost."""
+        return {trial_id: sum(at <= step for at, _ in keys) for trial_id, keys in self._known.items()}
 
     def went_beyond(self, trial_id: str, step: int) -> bool:
         """Whether an earlier attempt has trained it further than that, and said so."""

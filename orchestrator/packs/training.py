@@ -188,7 +188,7 @@ class _Saver:
             trial_ids=self._pack.trial_ids,
             attempt=fence.attempt,
             files={},
-            n_points=recorder.journals.n_points,
+            n_points=recorder.journals.n_points(self._pack.state.step),
             failed=self.failed,
             dominated=self.dominated,
             micro_batch_rows=self._pack.micro_batch_rows,

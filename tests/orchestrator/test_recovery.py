@@ -225,6 +225,24 @@ def test_points_that_a_damaged_journal_lost_are_made_again(pack: SmallPack, dama
     check_like(job, outcome_of(whole))
 
 
+def test_later_points_do_not_stand_in_for_an_early_one_that_was_lost(pack: SmallPack, tmp_path: Path):
+    whole, job = pack.fresh(), pack.fresh()
+    run(whole)
+    stopped_after(job, 3)
+    where = folder_of(job).checkpoints(job.pack_id)
+    shutil.copytree(where, tmp_path / "early")
+    stopped_after(job, 7)
+    shutil.rmtree(where)  # both of the newest are damaged, say
+    shutil.copytree(tmp_path / "early", where)
+    journal = folder_of(job).path / "journal" / f"{job.trial_ids[0]}.jsonl"
+    first, *others = journal.read_text().splitlines(keepends=True)
+    assert len(others) > 1
+    journal.write_text(first.replace("}", "]", 1) + "".join(others))
+    run(job)
+    assert events_of(job)[-1] == "pack_starts_over"
+    check_like(job, outcome_of(whole))
+
+
 def test_checkpoints_of_other_trials_are_not_used(pack: SmallPack, bench: Bench):
     job = pack.fresh()
     stopped_after(job, 3)

@@ -22,7 +22,7 @@ class CheckpointManifest(Frozen):
     files: dict[str, str]
     """SHA-256 by name."""
     n_points: dict[TrialId, NonNegativeInt]
-    """Points in each trial's journal when this was written: a journal that has fewer was damaged since."""
+    """Points in each trial's journal up to this step: a journal that has fewer of them was damaged since."""
     failed: dict[TrialId, str] = Field(default={})
     """Trials that train no further, and why."""
     dominated: dict[TrialId, Dominated] = Field(default={})
