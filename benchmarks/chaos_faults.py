@@ -16,6 +16,9 @@ import psutil
 
 from benchmarks.chaos_sweep import CLOCK, PackNow, Sweep
 
+PLACE_S = 15.0
+"""That a place in the program is waited for. The sweep goes on meanwhile, and must not be done before the next fault."""
+
 
 class MLflowServer(Protocol):
     """What can be done to the server behind the door."""
@@ -267,7 +270,7 @@ def at_a_place(*actions: str) -> Callable[[Scene], Harm]:
         scene.n_armed += 1
         once = scene.scratch / f"armed-{scene.n_armed}"
         scene.sweep.start(SAE_FRONTIER_FAULTS=fault, SAE_FRONTIER_FAULTS_ONCE=str(once))
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + PLACE_S
         while not (once / "fault-0").exists() and scene.sweep.code is None and time.monotonic() < end_s:
             time.sleep(0.1)
         happened = "" if (once / "fault-0").exists() else " (not come by)"

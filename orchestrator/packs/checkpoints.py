@@ -97,8 +97,8 @@ def restore(
     """Bring `state` to the newest checkpoint that is whole. None where there is none; `state` is then as it was.
 
     `n_points`: points in the journal of each trial up to a step. A checkpoint that follows more of them is of no use,
-    since they would be missing for ever. `say_damaged` is told the step of each checkpoint that cannot be used, and why; it is
-    removed.
+    since they would be missing for ever. `say_damaged` is told the step of each checkpoint that cannot be used, and
+    why; it is removed.
     """
     _clean(where)
     for step in steps(where):
