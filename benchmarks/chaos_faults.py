@@ -17,7 +17,7 @@ import psutil
 from benchmarks.chaos_sweep import CLOCK, PackNow, Sweep
 
 PLACE_S = 15.0
-"""That a place in the program is waited for. The sweep goes on meanwhile, and must not be done before the next fault."""
+"""That a place in the program is waited for. The sweep goes on, and must not be done before the next fault."""
 
 
 class MLflowServer(Protocol):
