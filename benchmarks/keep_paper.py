@@ -13,6 +13,8 @@ from PIL import Image
 LARGEST_TABLE = 60_000
 """Bytes. Larger ones have a line per element or point."""
 N_COLOURS = 96
+FRONTIER = ("frontier_matched.parquet", "frontier_summary.parquet")
+"""Of the run itself: what its fronts say of equal CE loss increase and equal L0."""
 
 
 def keep(paper: Path, folder: Path) -> int:
@@ -25,6 +27,9 @@ def keep(paper: Path, folder: Path) -> int:
             shutil.copyfile(table, folder / "tables" / table.name)
     for text in sorted(paper.glob("latex/*.tex")):
         shutil.copyfile(text, folder / "latex" / text.name)
+    for name in FRONTIER:
+        if (paper.parent / name).exists():
+            shutil.copyfile(paper.parent / name, folder / "tables" / name)
     shutil.copyfile(paper / "paper.json", folder / "paper.json")
     for figure in sorted(paper.glob("figures/*.png")):
         with Image.open(figure) as picture:
