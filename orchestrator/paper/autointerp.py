@@ -28,7 +28,7 @@ from orchestrator.paper.analysis import (
     identity,
 )
 from orchestrator.paper.endpoint import Client, Message, endpoint, lacking, model_name
-from orchestrator.paper.streamed import cost_of, n_rows_option, positive
+from orchestrator.paper.streamed import cost_of, n_rows_option, positive, task_per_sae
 from trainer.errors import BadInput
 
 if TYPE_CHECKING:
@@ -134,16 +134,7 @@ class AutomatedInterpretability(Analysis):
         )
         if options["scoring"] not in SCORINGS:
             raise BadInput(f"--set autointerp.scoring={options['scoring']}: expected {' or '.join(SCORINGS)}")
-        return [
-            Task(
-                self.id,
-                row.run_name,
-                (row.trial_id,),
-                {**options, "layer": row.config.layer, "llm": model_name()},
-                needs_model=True,
-            )
-            for row in chosen.rows
-        ]
+        return task_per_sae(self, chosen, {**options, "llm": model_name()})
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         options = task.options

@@ -17,7 +17,7 @@ from orchestrator.paper.analysis import (
     Task,
     identity,
 )
-from orchestrator.paper.streamed import cost_of, n_rows_option, positive
+from orchestrator.paper.streamed import cost_of, n_rows_option, positive, task_per_sae
 
 _FIT = {
     "mse": ("Mean over tokens and d_model of (SAE - clean)².", "activation² per dimension"),
@@ -77,10 +77,7 @@ class Downstream(Analysis):
 
     def tasks(self, chosen: Chosen) -> list[Task]:
         options = positive(self, chosen, "n_rows")
-        return [
-            Task(self.id, row.run_name, (row.trial_id,), {**options, "layer": row.config.layer}, needs_model=True)
-            for row in chosen.rows
-        ]
+        return task_per_sae(self, chosen, options)
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         return cost_of(task, shape, clean=2, through=2, above=1)

@@ -20,7 +20,7 @@ from orchestrator.paper.analysis import (
     Task,
     identity,
 )
-from orchestrator.paper.streamed import cost_of, positive
+from orchestrator.paper.streamed import cost_of, positive, task_per_sae
 from trainer.errors import BadInput
 
 MEANS = TableSpec(
@@ -75,10 +75,7 @@ class Generation(Analysis):
         options["n_prompts"] = min(options["n_prompts"], chosen.n_eval_rows)
         options["prompt_tokens"] = max(1, min(options["prompt_tokens"], chosen.context // 2))
         options["new_tokens"] = min(options["new_tokens"], chosen.facts.n_context - options["prompt_tokens"])
-        return [
-            Task(self.id, row.run_name, (row.trial_id,), {**options, "layer": row.config.layer}, needs_model=True)
-            for row in chosen.rows
-        ]
+        return task_per_sae(self, chosen, options)
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         options = task.options

@@ -19,7 +19,7 @@ from orchestrator.paper.analysis import (
     Task,
     identity,
 )
-from orchestrator.paper.streamed import cost_of, n_rows_option, positive
+from orchestrator.paper.streamed import cost_of, n_rows_option, positive, task_per_sae
 
 if TYPE_CHECKING:
     from trainer.analysis.norms import Norms
@@ -82,10 +82,7 @@ class InputOutputNorms(Analysis):
 
     def tasks(self, chosen: Chosen) -> list[Task]:
         options = positive(self, chosen, "n_rows")
-        return [
-            Task(self.id, row.run_name, (row.trial_id,), {**options, "layer": row.config.layer}, needs_model=True)
-            for row in chosen.rows
-        ]
+        return task_per_sae(self, chosen, options)
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         n_tokens = task.options["n_rows"] * shape.context

@@ -3,6 +3,7 @@
 Arithmetic on shapes; the runs themselves are `trainer/analysis/spliced.py`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.folder.records import Row
@@ -30,6 +31,14 @@ def positive(analysis: Analysis, chosen: Chosen, *names: str) -> dict[str, Any]:
     if "n_rows" in options:
         options["n_rows"] = min(options["n_rows"], chosen.n_eval_rows)
     return options
+
+
+def task_per_sae(analysis: Analysis, chosen: Chosen, options: Mapping[str, Any]) -> list[Task]:
+    """A task for each chosen SAE, which runs the model; with the option `layer`, by which `cost_of` goes."""
+    return [
+        Task(analysis.id, row.run_name, (row.trial_id,), {**options, "layer": row.config.layer}, needs_model=True)
+        for row in chosen.rows
+    ]
 
 
 def first_of_layers(chosen: Chosen) -> list[Row]:

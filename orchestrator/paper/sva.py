@@ -21,7 +21,7 @@ from orchestrator.paper.analysis import (
     Task,
     identity,
 )
-from orchestrator.paper.streamed import CHUNK, cost_of, positive
+from orchestrator.paper.streamed import CHUNK, cost_of, positive, task_per_sae
 from trainer.errors import BadInput
 
 if TYPE_CHECKING:
@@ -124,10 +124,7 @@ class SubjectVerbAgreement(Analysis):
             raise BadInput(f"--set sva.effects={options['effects']}: expected {' or '.join(EFFECTS)}")
         if chosen.facts.n_context < MOST_TOKENS:
             raise BadInput(f"the model reads {chosen.facts.n_context} tokens, and prompts have up to {MOST_TOKENS}")
-        return [
-            Task(self.id, row.run_name, (row.trial_id,), {**options, "layer": row.config.layer}, needs_model=True)
-            for row in chosen.rows
-        ]
+        return task_per_sae(self, chosen, options)
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         options = task.options
