@@ -226,6 +226,7 @@ def disturbed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
             chaos.run()
         except Ended as why:
             failed = str(why)
+        finally:
             sweep.kill_everything()
         took_s = time.monotonic() - began_s
         found = compared(sweep.run_folder, twin, uri=store, twin_uri=twin_uri)
@@ -264,7 +265,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
     for part in options.parts:
-        with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
             result = disturbed(part, Path(name) / part, options)
         shown = {name: value for name, value in result.items() if name not in ("faults", "launches_that_ended_early")}
         print(json.dumps(shown, indent=1), flush=True)

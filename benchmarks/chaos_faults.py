@@ -248,7 +248,7 @@ def disk_full(scene: Scene) -> Harm:
     with ballast.open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"0")
-    scene.after(scene.dice.uniform(1, 8), ballast.unlink)
+    scene.after(scene.dice.uniform(1, 8), lambda: ballast.unlink(missing_ok=True))  # two may overlap
     return Harm("the disk is full", tuple(scene.running()), over=False)
 
 

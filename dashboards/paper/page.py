@@ -14,6 +14,8 @@ from dashboards.report import policy_of
 
 EXCERPT = 15
 """Rows of a table that the page shows."""
+NOT_RUN = "not run"
+"""The verdict of a finding whose analysis has no numbers."""
 STYLE = Path(__file__).with_name("page.css")
 
 
@@ -35,6 +37,19 @@ class Table(NamedTuple):
     """Of the whole file."""
 
 
+class Statement(NamedTuple):
+    """A finding of the paper and what this run says of it."""
+
+    claim: str
+    where: str
+    """In the paper."""
+    there: str
+    """The paper's numbers."""
+    rule: str
+    verdict: str
+    numbers: str
+
+
 class Section(NamedTuple):
     """One analysis."""
 
@@ -48,6 +63,7 @@ class Section(NamedTuple):
     tables: Sequence[Table]
     problems: Sequence[str]
     """What could not be done, and why."""
+    statements: Sequence[Statement] = ()
 
 
 class Page(NamedTuple):
@@ -96,12 +112,28 @@ def _section(section: Section) -> str:
         f"<p><strong>The paper, on GPT2-small.</strong> {_e(section.paper_found)}</p>" if section.paper_found else ""
     )
     problems = "".join(f'<p class="problem">{_e(problem)}</p>' for problem in section.problems)
+    statements = _statements(section.statements) if section.statements else ""
     pictures = "\n".join(_picture(picture) for picture in section.pictures)
     tables = "\n".join(_table(table, most=EXCERPT) for table in section.tables)
     return (
-        f'<section id="{_e(section.id)}"><h2>{_e(section.title)}</h2>\n{paper}{read}{found}{problems}\n{pictures}\n'
-        f"{tables}</section>"
+        f'<section id="{_e(section.id)}"><h2>{_e(section.title)}</h2>\n{paper}{read}{found}{problems}\n'
+        f"{statements}{pictures}\n{tables}</section>"
     )
+
+
+def _statements(statements: Sequence[Statement]) -> str:
+    """A row each, those that were not looked for in one line below."""
+    rows = "".join(
+        f"<tr><td>{_e(one.claim)} <small>{_e(f'{one.where}. {one.there}')}</small></td>"
+        f'<td class="verdict {_e(one.verdict.replace(" ", "-"))}">{_e(one.verdict)}</td>'
+        f"<td>{_e(one.numbers)} <small>{_e(one.rule)}</small></td></tr>"
+        for one in statements
+        if one.verdict != NOT_RUN
+    )
+    left = [f"{one.claim} ({one.where})" for one in statements if one.verdict == NOT_RUN]
+    not_run = f"<p>Not looked for: {_e(' '.join(left))}</p>" if left else ""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("the paper, on GPT2-small", "here", "numbers"))
+    return f'<table class="statements"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>\n{not_run}\n'
 
 
 def _picture(picture: Picture) -> str:

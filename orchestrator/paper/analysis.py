@@ -111,6 +111,8 @@ class Chosen:
     n_eval_rows: int
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Options that the user set, by analysis."""
+    against_local: tuple[Line, ...] = ()
+    """What the run's fronts say of each loss against local, as lines of `saes_against_local`."""
 
     def seeds_of(self, row: Row) -> tuple[Row, ...]:
         """The done trials with its settings and any seed, by seed; itself too."""
@@ -220,8 +222,8 @@ class Context(Protocol):
         ...
 
 
-class Analysis(ABC):
-    """One analysis of the paper. A subclass sets the class variables; one instance of it is in `registry.py`."""
+class Part:
+    """One part of the report: its words and its tables. A subclass sets the class variables."""
 
     id: ClassVar[str]
     """For `--only`: `geometry`."""
@@ -232,6 +234,10 @@ class Analysis(ABC):
     """Raise it when the same SAEs would give other numbers: what was kept is then computed anew."""
     tables: ClassVar[tuple[TableSpec, ...]]
     options: ClassVar[tuple[Option, ...]] = ()
+
+
+class Analysis(Part, ABC):
+    """One analysis of the paper. One instance of each is in `registry.py`."""
 
     @abstractmethod
     def tasks(self, chosen: Chosen) -> list[Task]:

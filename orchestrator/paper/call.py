@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from orchestrator.display.words import duration_text
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.paper.analysis import Chosen, Group
 from orchestrator.paper.costs import seconds_left, shape_of
+from orchestrator.paper.findings.report import VERDICTS
 from orchestrator.paper.planned import Planned, PlannedTask, chosen_analyses, plan, settings_of
 from orchestrator.paper.registry import analyses
 from orchestrator.paper.running import Ended, Heard, run_tasks_here
@@ -20,6 +21,7 @@ from orchestrator.paper.writing import (
     PAGE,
     Found,
     clean_up,
+    findings_found,
     found,
     write_figures,
     write_page,
@@ -108,16 +110,19 @@ def write_up(call: Call, outcomes: Sequence[Ended]) -> Done:
     """Everything that follows from the cache."""
     failures = {one.name: one.error for one in outcomes if one.error}
     store, shown = call.store, [one for one in call.planned if one.is_shown or one.left_out]
-    every = [found(one, store, failures) for one in shown]
+    analysed = [found(one, store, failures) for one in shown]
+    findings = findings_found(analysed, call.chosen.groups)
+    report = [findings, *analysed] if findings.n_done or findings.problems else analysed
     select = list(call.asked.select or DEFAULT)
     sweep = call.asked.folder.path.absolute().name
-    written = write_tables(store, every, facts={"sweep_id": sweep, "select": select})
-    pngs, figures, problems = write_figures(store, every)
-    every = [_with_problem(one, problems.get(one.analysis.id)) for one in every]
-    write_page(store, every, pngs, title=f"{sweep}: the paper's analyses", facts=_facts(call))
+    written = write_tables(store, report, facts={"sweep_id": sweep, "select": select})
+    pngs, figures, problems = write_figures(store, report)
+    report = [_with_problem(one, problems.get(one.part.id)) for one in report]
+    write_page(store, report, pngs, title=f"{sweep}: the paper's analyses", facts=_facts(call))
     written = [*written, *figures, PAGE]
     clean_up(store, written)
-    broken = bool(failures or problems) or any(one.wanted and one.left_out and call.asked.only for one in shown)
+    broken = bool(failures or problems or findings.problems)
+    broken |= any(one.wanted and one.left_out and call.asked.only for one in shown)
     summary = {
         "schema_version": 1,
         "sweep_id": sweep,
@@ -125,12 +130,15 @@ def write_up(call: Call, outcomes: Sequence[Ended]) -> Done:
         "saes": [row.trial_id for row in call.chosen.rows],
         "groups": {group.key: [row.trial_id for row in group.rows] for group in call.chosen.groups},
         "analyses": {
-            one.analysis.id: {"tasks": one.n_tasks, "done": one.n_done, "problems": list(one.problems)} for one in every
+            one.part.id: {"tasks": one.n_tasks, "done": one.n_done, "problems": list(one.problems)}
+            for one in report
+            if one.part is not findings.part
         },
+        "findings": {line["finding"]: line["verdict"] for line in findings.tables[VERDICTS.name]},
         "files": written,
     }
     write_summary(store, summary)
-    return Done(tuple(every), store.path / PAGE, summary, SOME_FAILED if broken else 0)
+    return Done(tuple(report), store.path / PAGE, summary, SOME_FAILED if broken else 0)
 
 
 def _run(call: Call, todo: Sequence[PlannedTask], *, heard: Heard, ended: Callable[[Ended], None]) -> list[Ended]:
@@ -159,8 +167,6 @@ def _facts(call: Call) -> list[tuple[str, str]]:
 
 
 def _with_problem(one: Found, problem: str | None) -> Found:
-    from dataclasses import replace
-
     return replace(one, problems=(*one.problems, problem)) if problem else one
 
 

@@ -8,7 +8,8 @@ puts it there anew, after a table or an analysis has changed.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from orchestrator.paper.analysis import IDENTITY, MEASURED, Analysis, Column, TableSpec
+from orchestrator.paper.analysis import IDENTITY, MEASURED, Column, Part, TableSpec
+from orchestrator.paper.findings.report import FINDINGS, FindingsPart
 from orchestrator.paper.registry import analyses
 
 HEAD = ("| column | type | unit | meaning |", "|---|---|---|---|")
@@ -17,7 +18,7 @@ BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "paper.md"
 
 
-def described(every: Sequence[Analysis]) -> str:
+def described(every: Sequence[Part]) -> str:
     """Markdown: a heading per analysis, a table of columns per table."""
     shared = [
         "Columns that many tables have:",
@@ -26,28 +27,35 @@ def described(every: Sequence[Analysis]) -> str:
         *(_column(one) for all_ in SHARED.values() for one in all_),
         "",
     ]
-    return "\n".join([*shared, *(line for analysis in every for line in _analysis(analysis))])
+    parts = (FindingsPart(), *every)
+    return "\n".join([*shared, *(line for part in parts for line in _part(part))])
 
 
-def with_tables(document: str, every: Sequence[Analysis]) -> str:
+def with_tables(document: str, every: Sequence[Part]) -> str:
     """The document with that part made anew."""
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{described(every)}\n{END}{after}"
 
 
-def _analysis(analysis: Analysis) -> Iterator[str]:
-    yield f"### `{analysis.id}`"
+def _part(part: Part) -> Iterator[str]:
+    yield f"### `{part.id}`"
     yield ""
-    yield f"{analysis.title}. In the paper: {', '.join(analysis.paper)}."
+    yield f"{part.title}. In the paper: {', '.join(part.paper)}."
     yield ""
-    if analysis.options:
+    if part.id == FindingsPart.id:
+        yield "| finding | in the paper | it holds where |"
+        yield "|---|---|---|"
+        for finding in FINDINGS:
+            yield f"| `{finding.id}`: {_cell(finding.claim)} | {_cell(finding.where)} | {_cell(finding.rule)} |"
+        yield ""
+    if part.options:
         yield "| option of `--set` | default | meaning |"
         yield "|---|---|---|"
-        for option in analysis.options:
-            yield f"| `{analysis.id}.{option.name}` | `{option.default}` | {_cell(option.description)} |"
+        for option in part.options:
+            yield f"| `{part.id}.{option.name}` | `{option.default}` | {_cell(option.description)} |"
         yield ""
-    for spec in analysis.tables:
+    for spec in part.tables:
         yield f"`{spec.name}.parquet`: {spec.title}."
         yield ""
         yield from HEAD

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.folder.records import Row
+from orchestrator.paper.against_local import AGAINST_LOCAL
 from orchestrator.paper.analysis import (
     COUNT,
     FLAG,
@@ -54,7 +55,7 @@ class SAEs(Analysis):
     id = "saes"
     title = "The SAEs"
     paper = ("Table 1", "Table 2", "Table 3", "Figure 1")
-    tables = (GROUPS, EVERY)
+    tables = (GROUPS, AGAINST_LOCAL, EVERY)
 
     def tasks(self, chosen: Chosen) -> list[Task]:
         groups = [[one.key, one.matched, one.target, [row.trial_id for row in one.rows]] for one in chosen.groups]
@@ -63,7 +64,11 @@ class SAEs(Analysis):
                 self.id,
                 "all",
                 tuple(row.trial_id for row in chosen.done),
-                {"groups": groups, "chosen": [row.trial_id for row in chosen.rows]},
+                {
+                    "groups": groups,
+                    "chosen": [row.trial_id for row in chosen.rows],
+                    "against_local": list(chosen.against_local),
+                },
             )
         ]
 
@@ -82,6 +87,7 @@ class SAEs(Analysis):
         others = [rows[id_] for id_ in task.options["chosen"] if id_ not in grouped]
         return {
             GROUPS.name: [*groups, *_on_fronts(others)],
+            AGAINST_LOCAL.name: list(task.options["against_local"]),
             EVERY.name: [
                 {**identity(row), **measured(row), "is_chosen": row.trial_id in task.options["chosen"]}
                 for row in rows.values()

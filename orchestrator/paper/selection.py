@@ -14,6 +14,7 @@ from orchestrator.fronts.matched import matches
 from orchestrator.fronts.schema import EXTERNAL, Objective
 from orchestrator.fronts.series import BASELINE
 from orchestrator.fronts.summary import Fronts
+from orchestrator.paper.against_local import against_local
 from orchestrator.paper.analysis import Chosen, Group
 from trainer.errors import BadInput
 
@@ -65,6 +66,7 @@ def choose(
         context=first.config.data.context,
         n_eval_rows=first.facts.n_eval_tokens // first.config.data.context,
         settings=settings or {},
+        against_local=against_local(fronts, eval_hash=first.facts.eval_hash),
     )
 
 

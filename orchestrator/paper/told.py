@@ -1,6 +1,6 @@
 """What `paper` says in a terminal: the list of analyses, what would be done, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +9,8 @@ from orchestrator.display.words import bytes_text, duration_text
 from orchestrator.paper.analysis import Analysis
 from orchestrator.paper.call import Call, Done, group_text
 from orchestrator.paper.costs import cost_table, most_bytes, seconds_left
+from orchestrator.paper.findings.finding import Verdict
+from orchestrator.paper.findings.report import FindingsPart
 
 WIDTH = 110
 
@@ -48,12 +50,12 @@ def done_text(call: Call, done: Done) -> str:
     """What came of a call: a line per analysis, each problem once, and where the page is."""
     table = _table("analysis", "tasks", "done", "lines")
     for one in done.found:
+        if one.part.id == FindingsPart.id:
+            continue
         n_lines = sum(len(lines) for lines in one.tables.values())
-        table.add_row(
-            one.analysis.id, str(one.n_tasks or "-"), str(one.n_done or "-"), f"{n_lines:,}" if n_lines else "-"
-        )
+        table.add_row(one.part.id, str(one.n_tasks or "-"), str(one.n_done or "-"), f"{n_lines:,}" if n_lines else "-")
     problems = [
-        text if text.startswith(one.analysis.id) else f"{one.analysis.id}: {text}"
+        text if text.startswith(one.part.id) else f"{one.part.id}: {text}"
         for one in done.found
         for text in grouped(one.problems)
     ]
@@ -64,9 +66,24 @@ def done_text(call: Call, done: Done) -> str:
             "",
             *problems,
             *([""] if problems else []),
+            *_verdicts(done.summary["findings"]),
             f"{done.page}",
         ]
     )
+
+
+def _verdicts(findings: Mapping[str, str]) -> list[str]:
+    """The paper's findings by what this run says of them; nothing where none was looked for."""
+    by_verdict: dict[str, list[str]] = {str(verdict): [] for verdict in Verdict}
+    for name, verdict in findings.items():
+        by_verdict[verdict].append(name)
+    if len(by_verdict[Verdict.NOT_RUN]) == len(findings):
+        return []
+    table = _table("findings of the paper", "")
+    for verdict, names in by_verdict.items():
+        if names:
+            table.add_row(verdict, ", ".join(names))
+    return [_text(table), ""]
 
 
 def grouped(problems: Sequence[str]) -> list[str]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.folder.files import disk_problems_explained, parquet_bytes, write_bytes, write_json, write_text
-from orchestrator.paper.analysis import Analysis, Tables, TableSpec
+from orchestrator.paper.analysis import Group, Part, Tables, TableSpec
+from orchestrator.paper.findings.finding import Verdict
+from orchestrator.paper.findings.report import VERDICTS, FindingsPart, outcomes, tables_of
 from orchestrator.paper.planned import Planned
 from orchestrator.paper.store import Store
 from orchestrator.paper.tables import checked, table_of
@@ -25,9 +27,9 @@ PAGE = "paper.html"
 
 @dataclass(frozen=True)
 class Found:
-    """One analysis as far as it came."""
+    """One part of the report as far as it came."""
 
-    analysis: Analysis
+    part: Part
     tables: Tables
     problems: tuple[str, ...]
     n_tasks: int
@@ -53,17 +55,30 @@ def found(planned: Planned, store: Store, failures: Mapping[str, str]) -> Found:
     return Found(planned.analysis, tables, tuple(problems), len(planned.tasks), n_done)
 
 
+def findings_found(every: Sequence[Found], groups: Sequence[Group]) -> Found:
+    """What follows from all others together: whether the paper's findings hold here."""
+    tables = {name: lines for one in every for name, lines in one.tables.items()}
+    part = FindingsPart()
+    try:
+        lines = checked(tables_of(outcomes(tables, groups)), part.tables)
+    except Exception as problem:  # a bug in one rule must not take the others' pages
+        problem_text = f"a rule is a bug, not something you did: {type(problem).__name__}: {problem}"
+        return Found(part, {spec.name: [] for spec in part.tables}, (problem_text,), 0, 0)
+    n_run = sum(line["verdict"] != Verdict.NOT_RUN for line in lines[VERDICTS.name])
+    return Found(part, lines, (), len(lines[VERDICTS.name]), n_run)
+
+
 def write_tables(store: Store, every: Sequence[Found], *, facts: Mapping[str, Any]) -> list[str]:
     """A Parquet file and, where it is printed, a LaTeX file per table that has lines. Returns their names."""
     from dashboards.paper.latex import latex
 
     written: list[str] = []
     for one in every:
-        for spec in one.analysis.tables:
+        for spec in one.part.tables:
             lines = one.tables[spec.name]
             if not lines:
                 continue
-            about = {**facts, "analysis": one.analysis.id, "version": one.analysis.version}
+            about = {**facts, "analysis": one.part.id, "version": one.part.version}
             write_bytes(store.path / f"{spec.name}.parquet", parquet_bytes(table_of(lines, spec, facts=about)))
             written.append(f"{spec.name}.parquet")
             if spec.printed != ():
@@ -84,7 +99,7 @@ def write_figures(
     problems: dict[str, str] = {}
     known = drawings()
     for one in every:
-        id_ = one.analysis.id
+        id_ = one.part.id
         if id_ not in known or not one.n_done:
             continue
         try:
@@ -124,7 +139,7 @@ def write_page(
     facts: Sequence[tuple[str, str]],
 ) -> None:  # fmt: skip
     """`paper.html`."""
-    from dashboards.paper.page import Page, Picture, Section, Table, page_text
+    from dashboards.paper.page import Page, Picture, Section, Statement, Table, page_text
     from dashboards.paper.registry import drawings
 
     known = drawings()
@@ -132,24 +147,28 @@ def write_page(
     def tables(one: Found) -> list[Table]:
         return [
             Table(print_of(one.tables[spec.name], spec), f"{spec.name}.parquet", len(one.tables[spec.name]))
-            for spec in one.analysis.tables
-            if one.tables[spec.name] and spec.printed != ()
+            for spec in one.part.tables
+            if one.tables[spec.name] and spec.printed != () and spec is not VERDICTS
         ]
 
+    def statements(one: Found) -> list[Statement]:
+        return [Statement(*(line[name] for name in Statement._fields)) for line in one.tables.get(VERDICTS.name, ())]
+
     def section(one: Found) -> Section:
-        drawing = known.get(one.analysis.id)
+        drawing = known.get(one.part.id)
         text = drawing.TEXT if drawing else None
         captions = text.captions if text else {}
-        figures = pngs.get(one.analysis.id, {})
+        figures = pngs.get(one.part.id, {})
         return Section(
-            id=one.analysis.id,
-            title=one.analysis.title,
-            paper=one.analysis.paper,
+            id=one.part.id,
+            title=one.part.title,
+            paper=one.part.paper,
             how_to_read=text.how_to_read if text else "",
             paper_found=text.paper_found if text else "",
-            pictures=[Picture(name, captions.get(name, one.analysis.title), png) for name, png in figures.items()],
+            pictures=[Picture(name, captions.get(name, one.part.title), png) for name, png in figures.items()],
             tables=tables(one),
             problems=one.problems,
+            statements=statements(one),
         )
 
     page = Page(title, facts, [section(one) for one in every])
