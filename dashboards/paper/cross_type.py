@@ -50,7 +50,7 @@ def _histogram(lines: Lines) -> Figure:
                 continue
             cosine_histogram(axes, here)
             cosine_limits(axes, here)
-            axes.set_title(f"{title}, {_SEEDS[same]}", pad=9)
+            axes.set_title(f"{title}, {_SEEDS[same]}", fontweight="bold", pad=9)
             axes.set_xlabel("largest cosine to the local SAE" if number == len(titles) - 1 else "")
         grid[number][0].set_ylabel("alive elements\n(% per 0.01 of cosine)")
     chance = Line2D([], [], color=CHANCE, linestyle="--", linewidth=0.9, label="mean by chance")

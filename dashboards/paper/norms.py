@@ -84,7 +84,7 @@ def _tokens(lines: Lines) -> Figure:
             axes.set_ylim(low, high)
             log_ticks(axes, "x")
             log_ticks(axes, "y")
-            axes.set_title(f"layer {layer}, {loss_look(loss).label}")
+            axes.set_title(f"layer {layer}, {loss_look(loss).label}", fontweight="bold")
             axes.set_xlabel("|SAE input|" if number == len(layers) - 1 else "")
         row[0].set_ylabel("|SAE output|")
     ring = Line2D([], [], linestyle="", marker="o", color="none", markeredgecolor="#222222", label="position 0")

@@ -14,6 +14,10 @@ from dashboards.report import policy_of
 
 EXCERPT = 15
 """Rows of a table that the page shows."""
+SCALE = 0.58
+"""Points of the page to a pixel of a picture: the widest figures fill it."""
+_PNG_WIDTH = slice(16, 20)
+"""Where a PNG has its width."""
 NOT_RUN = "not run"
 """The verdict of a finding whose analysis has no numbers."""
 STYLE = Path(__file__).with_name("page.css")
@@ -137,11 +141,14 @@ def _statements(statements: Sequence[Statement]) -> str:
 
 
 def _picture(picture: Picture) -> str:
+    """As wide as it was drawn, so that letters are of one size throughout; less where the page is narrow."""
     data = base64.b64encode(picture.png).decode()
+    n_pixels = int.from_bytes(picture.png[_PNG_WIDTH], "big")
+    width = f' width="{round(n_pixels * SCALE)}"' if n_pixels else ""
     caption = _e(picture.caption)
     name = _e(f"figures/{picture.name}")
     return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f'<figure><img alt="{caption}"{width} src="data:image/png;base64,{data}">'
         f"<figcaption>{caption} <code>{name}</code></figcaption></figure>"
     )
 

@@ -15,6 +15,8 @@ from dashboards.style import loss_look, loss_rank
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.7, 2.2
 """Inches, of a panel with its labels."""
+ROW_GAP = 0.14
+"""Inches, between a row of panels and the next."""
 ENTRY_WIDTH = 1.3
 """Inches, of most entries of a legend."""
 
@@ -25,6 +27,8 @@ def panels(
     """A figure and its panels "rows columns", with room for a legend above."""
     figure = Figure(figsize=(0.4 + width * n_columns, 0.5 + height * n_rows))
     FigureCanvasAgg(figure)
+    if n_rows > 1:  # a title must not read as the label of the axis above it
+        figure.set_layout_engine("constrained", h_pad=ROW_GAP / 2)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 

@@ -112,7 +112,9 @@ def _histogram(lines: Lines) -> Figure:
                 continue
             _activations(axes, here, kinds)
             axes.set_ylim(bottom=0)
-            axes.set_title(f"layer {layer}, {'position 0' if 'position_0' in kinds else 'positions after 0'}")
+            axes.set_title(
+                f"layer {layer}, {'position 0' if 'position_0' in kinds else 'positions after 0'}", fontweight="bold"
+            )
             axes.set_xlabel("activation along direction 0" if number == len(layers) - 1 else "")
             axes.locator_params(axis="both", nbins=5)
         row[0].set_ylabel("density of tokens")

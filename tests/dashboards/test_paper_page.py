@@ -106,3 +106,16 @@ def test_a_long_latex_table_may_break_across_pages(n_rows: int, kind: str) -> No
 )  # fmt: skip
 def test_numbers_are_printed_with_the_digits_that_count(value: Any, text: str) -> None:
     assert cell(value) == text
+
+
+def test_pictures_are_as_wide_as_they_were_drawn() -> None:
+    """Else letters of narrow figures are larger than those of wide ones."""
+
+    def width(n_pixels: int) -> int:
+        png = b"\x89PNG\r\n\x1a\n" + bytes(8) + n_pixels.to_bytes(4, "big") + bytes(4)
+        section = Section("norms", "Norms", [], "", "", [Picture("norms", "Caption", png)], [], [])
+        [image] = [attributes for tag, attributes in Seen(page_text(Page("", [], [section]))).tags if tag == "img"]
+        return int(image["width"] or 0)
+
+    assert width(1700) == pytest.approx(2 * width(850), abs=1)
+    assert 900 < width(1700) < 992
