@@ -41,6 +41,9 @@ N_TRIALS = 18
 DISK_MB = 512
 POLL_S = 0.1
 STALL_S = 600.0
+RECOVERY_S = 30.0
+"""That the next fault waits for the one before to be made good. A pack that was hit may have to wait for a slot, while
+the others train on: the sweep must not be done by then."""
 MOST_LAUNCHES = 250
 MOST_EARLY = 6
 """Launches in a row that end by themselves."""
@@ -82,7 +85,7 @@ class Chaos:
             self._look()
             if self.sweep.code is not None and self._is_done():
                 return False
-            if self._open and not fault.impatient:
+            if not fault.impatient and any(time.monotonic() - since_s < RECOVERY_S for _, since_s, _ in self._open):
                 continue
             if fault.kind.last and self.sweep.n_rows() == N_TRIALS and self.sweep.code is None:
                 time.sleep(self.scene.dice.uniform(0, 3))

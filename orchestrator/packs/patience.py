@@ -32,6 +32,10 @@ class Patience:
     ) -> None:
         """`say`: an event's kind and its message. `stop` ends the waiting."""
         self._say, self._stop, self._patience_s = say, stop, patience_s
+        self.is_waiting = False
+        """For room. Whoever hears a pulse meanwhile must write nothing that waits, too."""
+        self.waited_s = 0.0
+        """In all."""
 
     def __call__(self, write: Callable[[], T]) -> T:
         """Raises DiskProblem where there is no room in time, or anything else is wrong with the disk."""
@@ -55,10 +59,14 @@ class Patience:
 
     def _pause(self, pause_s: float) -> None:
         """A wait is no hang."""
-        end_s = time.monotonic() + pause_s
-        while (left_s := end_s - time.monotonic()) > 0 and not self._stop():
-            pulse("disk")
-            time.sleep(min(1.0, left_s))
+        start_s, self.is_waiting = time.monotonic(), True
+        try:
+            while (left_s := start_s + pause_s - time.monotonic()) > 0 and not self._stop():
+                pulse("disk")
+                time.sleep(min(1.0, left_s))
+        finally:
+            self.is_waiting = False
+            self.waited_s += time.monotonic() - start_s
 
 
 def check_room(path: Path, n_bytes: float) -> None:

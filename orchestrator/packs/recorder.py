@@ -85,6 +85,11 @@ class PackRecorder:
         return list(self._open)
 
     @property
+    def waited_s(self) -> float:
+        """Seconds that writes have waited for room on the disk."""
+        return self._patience.waited_s
+
+    @property
     def step(self) -> int:
         """Steps done."""
         return self._step
@@ -110,7 +115,8 @@ class PackRecorder:
         """The worker is alive: says so in the status, and writes points that have waited long enough."""
         if at_once or time.monotonic() - self._written_s >= STATUS_EVERY_S:
             self.write_status(PackState.RUNNING)
-        self.journals.flush_if_due()
+        if not self._patience.is_waiting:
+            self.journals.flush_if_due()
 
     def curves(self, step: int, tokens: int, metrics: Mapping[str, Metrics]) -> None:
         """A point of each trial's curves, by trial. Lists are left out."""

@@ -179,7 +179,7 @@ class _Saver:
     def save(self) -> None:
         """A checkpoint of the pack as it is, after its points."""
         recorder, fence = self._attempt.recorder, self._attempt.fence
-        started_s = time.perf_counter()
+        started_s, waited_s = time.perf_counter(), recorder.waited_s
         self.trained()
         recorder.journals.flush()
         manifest = CheckpointManifest(
@@ -205,7 +205,7 @@ class _Saver:
                 checkpoints.save(self._where, self._pack.state, manifest=manifest, before_commit=fence.check)
 
         recorder.write(write)
-        self.pace.took(time.perf_counter() - started_s)
+        self.pace.took(time.perf_counter() - started_s - (recorder.waited_s - waited_s))
 
     def _take_books(self, manifest: CheckpointManifest) -> None:
         """Seconds of earlier attempts; a part of them where this pack is a part of one that was split."""

@@ -1,6 +1,7 @@
 """Whatever is killed when, what comes out in the end is what comes out undisturbed: to the bit, nothing twice."""
 
 import errno
+import inspect
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ from orchestrator.folder.records import PackState, RowStatus
 from orchestrator.packs.checkpoints import steps
 from orchestrator.packs.fence import fence_off
 from orchestrator.packs.jobs import PackJob
+from orchestrator.packs.patience import Patience
 from tests.orchestrator.packs import (
     N_STEPS,
     SmallPack,
@@ -286,6 +288,10 @@ def no_room() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _short_pause(pause: Callable[[Patience, float], None]) -> Callable[[Patience, float], None]:
+    return lambda patience, _: pause(patience, 0.02)
+
+
 @pytest.mark.parametrize(
     "place", ["write:state.safetensors", "write:manifest.json", "append.sync:", "rename:sae", "write:"]
 )
@@ -299,6 +305,41 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(pack: SmallPack, place: s
     check_like(job, outcome_of(whole))
     if place != "write:":  # the first of all is the mark of who writes: nobody can say anything yet
         assert {"disk_full", "disk_has_room"} <= set(events_of(job))
+
+
+@pytest.mark.parametrize("place", ["append.sync:", "write:state.safetensors", "write:sae.safetensors"])
+def test_while_it_waits_for_room_a_worker_is_seen_alive_and_begins_no_other_write(
+    pack: SmallPack, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Each wait pulses; a pulse that wrote points again would wait within the wait, and so on without end."""
+    monkeypatch.setattr("orchestrator.packs.journals.Pace.is_due", True)
+    monkeypatch.setattr("orchestrator.packs.patience.Patience._pause", _short_pause(Patience._pause))
+    whole, job = pack.fresh(), pack.fresh()
+    run(whole)
+    deepest = 0
+
+    def hook(name: str, number: int | None) -> None:
+        nonlocal deepest
+        if name == "disk":
+            deepest = max(deepest, sum(frame.function == "_pause" for frame in inspect.stack(0)))
+        fail(name, number)
+
+    fail = failing_at(place, no_room, times=3)
+    with injected(hook):
+        assert run(job).state is PackState.DONE
+    assert deepest == 1
+    check_like(job, outcome_of(whole))
+    assert events_of(job).count("disk_full") == 1
+
+
+def test_a_wait_for_room_is_no_cost_of_a_checkpoint(pack: SmallPack, monkeypatch: pytest.MonkeyPatch):
+    """Else the next one would come fifty times that wait later."""
+    costs: list[float] = []
+    monkeypatch.setattr("orchestrator.packs.checkpoints.Pace.took", lambda _, cost_s: costs.append(cost_s))
+    with injected(failing_at("write:state.safetensors", no_room)):
+        assert run(pack.fresh()).state is PackState.DONE
+    assert costs
+    assert max(costs) < 0.9
 
 
 def test_a_disk_that_stays_full_ends_the_attempt_and_leaves_its_checkpoint(
