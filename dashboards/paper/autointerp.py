@@ -98,9 +98,11 @@ def _differences(lines: Lines) -> Figure:
         axes.errorbar([middle], [place], xerr=error, linestyle="", marker=look.marker, color=look.color, markersize=5,
                       markeredgewidth=0.0, elinewidth=1.0, capsize=2)  # fmt: skip
     axes.axvline(0, color="#888888", linewidth=0.8)
+    several = len({one["group"] for one in lines}) > len({one["layer"] for one in lines})
+    places = [one["group"] if several else f"layer {one['layer']}" for one in lines]
     names = [
-        f"layer {one['layer']}: {loss_look(one['loss']).label} - {loss_look(one['than']).label}, p {_p(one['p_value'])}"
-        for one in lines
+        f"{place}: {loss_look(one['loss']).label} - {loss_look(one['than']).label}, p {_p(one['p_value'])}"
+        for place, one in zip(places, lines, strict=True)
     ]
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)

@@ -13,8 +13,9 @@ from dashboards.paper.parts import layers_in, panels
 TEXT = Text(
     how_to_read=(
         "Each finding of the paper is looked for by a rule, at every layer that was trained. Verdicts are about "
-        "direction: how large an effect is, the numbers say. A number whose 95 % interval holds the limit does not "
-        "decide; one without an interval, as over fewer than three seeds, decides by itself."
+        "direction: how large an effect is, the numbers say. A number does not decide where its 95 % interval leaves "
+        "open on which side of the limit it lies; one without an interval, as over fewer than three seeds, decides by "
+        "itself."
     ),
     paper_found="Every line is a finding of Braun et al. 2024 on GPT2-small, with its numbers there.",
     captions={

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+    from trainer.analysis import Writer
     from trainer.data import Rows
     from trainer.export import TrainedSAE
     from trainer.models import FrozenModel, ModelFacts
@@ -81,6 +82,8 @@ class Group:
     target: float | None
     rows: tuple[Row, ...]
     """In the order of the losses, local first. Of matched ones one per loss."""
+    offsets: Mapping[str, float] = field(default_factory=dict[str, float])
+    """(value - target) / target of the matched metric, by trial id."""
 
     @property
     def layer(self) -> int:
@@ -113,6 +116,8 @@ class Chosen:
     """Options that the user set, by analysis."""
     against_local: tuple[Line, ...] = ()
     """What the run's fronts say of each loss against local, as lines of `saes_against_local`."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the choice: SAEs that are gone, matches that are rough."""
 
     def seeds_of(self, row: Row) -> tuple[Row, ...]:
         """The done trials with its settings and any seed, by seed; itself too."""
@@ -213,6 +218,10 @@ class Context(Protocol):
         """Raises BadInput where the model has none."""
         ...
 
+    def writer(self) -> "Writer":
+        """Their model as `transformers` has it, to write text with. Raises BadInput where it cannot be read so."""
+        ...
+
     def answers(self) -> Path | None:
         """The folder of answers that cost money, which tasks share; None where nothing is kept."""
         ...
@@ -257,9 +266,9 @@ class Analysis(Part, ABC):
         Raises BadInput where it cannot be done with these SAEs.
         """
 
-    def summary(self, tables: Tables) -> Tables:
-        """Tables that follow from the lines of all tasks together. Quick, since it is not kept."""
-        del tables
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
+        """Tables that follow from the lines of all tasks together, and the choice. Quick, since it is not kept."""
+        del tables, chosen
         return {}
 
     def missing(self) -> str | None:

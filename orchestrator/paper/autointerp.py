@@ -19,6 +19,7 @@ from orchestrator.paper.analysis import (
     Column,
     Context,
     Cost,
+    Group,
     Line,
     Option,
     Shape,
@@ -72,8 +73,9 @@ MEANS = TableSpec(
 )
 DIFFERENCES = TableSpec(
     "autointerp_differences",
-    "Differences between losses in the score, all SAEs of a loss and layer together",
+    "Differences between losses in the score",
     (
+        Column("group", TEXT, "Which SAEs are compared, such as L2-ce0.12.", nullable=False),
         Column("layer", COUNT, "Block whose input the SAEs replace.", nullable=False),
         Column("loss", TEXT, "Whose mean score.", nullable=False),
         Column("than", TEXT, "Less that of this loss.", nullable=False),
@@ -188,13 +190,14 @@ class AutomatedInterpretability(Analysis):
         )
         return {ELEMENTS.name: lines}
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         """Means of SAEs, and differences between losses."""
         lines = tables[ELEMENTS.name]
         by_sae: dict[str, list[Line]] = {}
         for line in lines:
             by_sae.setdefault(line["trial_id"], []).append(line)
-        return {MEANS.name: [_mean(mine) for mine in by_sae.values()], DIFFERENCES.name: _differences(lines)}
+        differences = [line for group in chosen.groups for line in _differences(group, lines)]
+        return {MEANS.name: [_mean(mine) for mine in by_sae.values()], DIFFERENCES.name: differences}
 
 
 @dataclass(frozen=True)
@@ -335,24 +338,24 @@ def _mean(lines: Sequence[Line]) -> Line:
     }
 
 
-def _differences(lines: Sequence[Line]) -> list[Line]:
+def _differences(group: Group, lines: Sequence[Line]) -> list[Line]:
+    """Between each two losses of a group; elements of several SAEs of one loss together."""
     import torch
 
     from trainer.analysis import difference_of_means, permutation_p
 
-    scores: dict[tuple[int, str], list[float]] = {}
+    ids = {row.trial_id for row in group.rows}
+    scores: dict[str, list[float]] = {loss: [] for loss in group.by_loss}
     for line in lines:
-        if line["score"] is not None:
-            scores.setdefault((line["layer"], line["loss"]), []).append(line["score"])
+        if line["score"] is not None and line["trial_id"] in ids:
+            scores[line["loss"]].append(line["score"])
     found: list[Line] = []
-    for (layer, than), (same, loss) in combinations(scores, 2):
-        if layer != same:
-            continue
-        ours, theirs = (torch.tensor(scores[layer, name], dtype=torch.float64) for name in (loss, than))
+    for than, loss in combinations([loss for loss, some in scores.items() if some], 2):
+        ours, theirs = (torch.tensor(scores[name], dtype=torch.float64) for name in (loss, than))
         mean = difference_of_means(ours, theirs, n_resamples=N_RESAMPLES, seed=SEED)
         p = permutation_p(ours, theirs, n_permutations=N_PERMUTATIONS, seed=SEED)
         found.append({
-            "layer": layer, "loss": loss, "than": than, "n": len(ours), "n_than": len(theirs),
+            "group": group.key, "layer": group.layer, "loss": loss, "than": than, "n": len(ours), "n_than": len(theirs),
             "difference": mean.mean, "low": mean.low, "high": mean.high, "p_value": p,
         })  # fmt: skip
     return found

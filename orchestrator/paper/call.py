@@ -67,7 +67,7 @@ class Call:
     @property
     def notes(self) -> list[str]:
         """What is to be said before they start."""
-        return [note for one in self.planned for note in one.notes]
+        return [*self.chosen.notes, *(note for one in self.planned for note in one.notes)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def write_up(call: Call, outcomes: Sequence[Ended]) -> Done:
     """Everything that follows from the cache."""
     failures = {one.name: one.error for one in outcomes if one.error}
     store, shown = call.store, [one for one in call.planned if one.is_shown or one.left_out]
-    analysed = [found(one, store, failures) for one in shown]
+    analysed = [found(one, call.chosen, store, failures) for one in shown]
     findings = findings_found(analysed, call.chosen.groups)
     report = [findings, *analysed] if findings.n_done or findings.problems else analysed
     select = list(call.asked.select or DEFAULT)
@@ -163,6 +163,7 @@ def _facts(call: Call) -> list[tuple[str, str]]:
         ("text", f"{first.config.data.dataset}, {chosen.n_eval_rows} rows of {chosen.context} tokens held out"),
         ("SAEs", f"{len(chosen.rows)} of {len(chosen.done)}, chosen by {', '.join(call.asked.select or DEFAULT)}"),
         ("compared", groups + (f" and {len(chosen.groups) - 12} more" if len(chosen.groups) > 12 else "")),
+        *(("note", note) for note in chosen.notes),
     ]
 
 

@@ -18,6 +18,7 @@ from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import device_for
 from orchestrator.paper.analysis import Task
 from orchestrator.paper.firing import Asked, firing_of
+from trainer.analysis import Writer, load_writer
 from trainer.config import ModelConfig
 from trainer.data import Rows
 from trainer.errors import BadInput
@@ -98,6 +99,10 @@ class TaskContext:
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         with self._folder.where_launched():
             return _held_tokenizer(self.row(self._task.subjects[0]).config.model)  # pyright: ignore[reportArgumentType]
+
+    def writer(self) -> Writer:
+        with self._folder.where_launched():
+            return load_writer(self.row(self._task.subjects[0]).config.model, device=self.device)
 
     def answers(self) -> Path | None:
         return self._kept.parent / "answers" if self._kept else None

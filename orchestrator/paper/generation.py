@@ -88,14 +88,14 @@ class Generation(Analysis):
         return Cost(whole.seconds + read_s, whole.memory_bytes)
 
     def run(self, task: Task, context: Context) -> Tables:
-        from trainer.analysis import continuations, load_writer, prompts_of
+        from trainer.analysis import continuations, prompts_of
 
         (trial_id,) = task.subjects
         options, row, tokenizer = task.options, context.row(trial_id), context.tokenizer()
         prompts = prompts_of(
             context.rows().evaluation, n_prompts=options["n_prompts"], n_tokens=options["prompt_tokens"]
         )
-        writer = load_writer(row.config.model, device=context.device)
+        writer = context.writer()
         context.heard(1, 3)
         drawn = {"n_new_tokens": options["new_tokens"], "temperature": options["temperature"], "seed": options["seed"]}
         alone = continuations(writer, prompts, sae=None, **drawn)
@@ -122,7 +122,7 @@ class Generation(Analysis):
             ]
         }
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         """Means over prompts."""
         by_sae: dict[str, list[Line]] = {}
         for line in tables[TEXTS.name]:

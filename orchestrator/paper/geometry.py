@@ -105,7 +105,7 @@ class Geometry(Analysis):
     def tasks(self, chosen: Chosen) -> list[Task]:
         options = positive(self, chosen, "n_resamples")
         saes = [(key, rows, {"of": "saes"}) for key, rows in _alike(chosen.done)]
-        groups = [(group.key, group.rows, {**options, "of": "group"}) for group in chosen.groups]
+        groups = [(group.key, group.rows, {**options, "of": "group", "group": group.key}) for group in chosen.groups]
         return [
             Task(self.id, key, _ids(rows), {**counting(rows), **more}, needs_model=True)
             for key, rows, more in [*saes, *groups]
@@ -117,7 +117,7 @@ class Geometry(Analysis):
     def run(self, task: Task, context: Context) -> Tables:
         return _of_group(task, context) if task.options["of"] == "group" else _of_saes(task, context)
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         """The differences once more, with what seeds say."""
         by_setting: dict[str, dict[int, float]] = {}
         for line in tables[SIMILARITY.name]:
@@ -159,7 +159,7 @@ def _of_group(task: Task, context: Context) -> Tables:
         sae, row = context.sae(trial_id), context.row(trial_id)
         found = nearest_within(sae.dictionary, alive_of(context, trial_id))
         _hear(context, task, number, 1.0)
-        each.append({"group": task.key, **identity(row), **element_line(found)})
+        each.append({"group": task.options["group"], **identity(row), **element_line(found)})
         if firsts.setdefault(row.config.loss.kind, row) is row:
             cosines[row.trial_id] = found.cosine, chance_cosine(len(found.elements) - 1, sae.d_model)
     lines: list[Line] = []
@@ -169,7 +169,7 @@ def _of_group(task: Task, context: Context) -> Tables:
         found = difference_of_means(ours, theirs, **options)
         lines.append(
             {
-                "group": task.key,
+                "group": task.options["group"],
                 "layer": row.config.layer,
                 "loss": row.config.loss.kind,
                 "against": against.config.loss.kind,

@@ -47,6 +47,7 @@ NORMS = TableSpec(
             for column in (
                 Column(name, NUMBER, f"Mean over tokens of {text}.", unit),
                 Column(f"{name}_std", NUMBER, f"Standard deviation over tokens of {text}.", unit),
+                Column(f"{name}_stderr", NUMBER, "Standard error of the mean, from the means of rows.", unit),
             )
         ),
     ),
@@ -117,5 +118,5 @@ def _measured(part: "Norms") -> dict[str, Any]:
     found: dict[str, Any] = {"n_tokens": part.n_tokens}
     for name in _MEASURES:
         moments = getattr(part, name)
-        found |= {name: moments.mean, f"{name}_std": moments.std}
+        found |= {name: moments.mean, f"{name}_std": moments.std, f"{name}_stderr": moments.stderr}
     return found

@@ -27,11 +27,11 @@ def analyses() -> list[Analysis]:
         CrossType(),
         AutomatedInterpretability(),
         InputOutputNorms(),
+        Settings(),
         UMAPs(),
         PCA(),
         Ablation(),
         Training(),
         SubjectVerbAgreement(),
-        Settings(),
         Generation(),
     ]

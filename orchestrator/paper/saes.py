@@ -33,14 +33,16 @@ GROUPS = TableSpec(
         Column("group", TEXT, "Which SAEs are compared with each other, such as L2-ce0.12.", nullable=False),
         Column("matched", TEXT, "The metric that is equal: ce_loss_increase or l0. Null where SAEs were named."),
         Column("target", NUMBER, "Its value."),
+        Column("offset", NUMBER, "How far this SAE's is from the target, as a share of it."),
         *IDENTITY,
         *MEASURED,
         Column("grad_norm", NUMBER, "Mean norm of the gradient before clipping."),
         Column("explained_variance", NUMBER, "Of the activation at the SAE itself."),
         Column("d_sae", COUNT, "Dictionary elements.", "elements"),
     ),
-    printed=("group", "run_name", "l0", "n_alive_elements", "ce_loss_increase", "grad_norm", "explained_variance"),
-)
+    printed=("group", "run_name", "offset", "l0", "n_alive_elements", "ce_loss_increase", "grad_norm",
+             "explained_variance"),
+)  # fmt: skip
 EVERY = TableSpec(
     "saes_all",
     "Every SAE of the run that is done",
@@ -58,7 +60,10 @@ class SAEs(Analysis):
     tables = (GROUPS, AGAINST_LOCAL, EVERY)
 
     def tasks(self, chosen: Chosen) -> list[Task]:
-        groups = [[one.key, one.matched, one.target, [row.trial_id for row in one.rows]] for one in chosen.groups]
+        groups = [
+            [one.key, one.matched, one.target, {row.trial_id: one.offsets.get(row.trial_id) for row in one.rows}]
+            for one in chosen.groups
+        ]
         return [
             Task(
                 self.id,
@@ -79,11 +84,11 @@ class SAEs(Analysis):
     def run(self, task: Task, context: Context) -> Tables:
         rows = {id_: context.row(id_) for id_ in task.subjects}
         groups = [
-            {"group": key, "matched": matched or None, "target": target, **_line(rows[id_])}
-            for key, matched, target, ids in task.options["groups"]
-            for id_ in ids
+            {"group": key, "matched": matched or None, "target": target, "offset": offset, **_line(rows[id_])}
+            for key, matched, target, offsets in task.options["groups"]
+            for id_, offset in offsets.items()
         ]
-        grouped = {id_ for *_, ids in task.options["groups"] for id_ in ids}
+        grouped = {id_ for *_, offsets in task.options["groups"] for id_ in offsets}
         others = [rows[id_] for id_ in task.options["chosen"] if id_ not in grouped]
         return {
             GROUPS.name: [*groups, *_on_fronts(others)],

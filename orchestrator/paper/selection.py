@@ -10,7 +10,7 @@ from orchestrator.commands.chosen import check_weights, chosen_rows
 from orchestrator.folder.records import Row, RowStatus
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.fronts.fronts_of_run import fronts_of_run, wanted_trials
-from orchestrator.fronts.matched import matches
+from orchestrator.fronts.matched import Nearest, matches
 from orchestrator.fronts.schema import EXTERNAL, Objective
 from orchestrator.fronts.series import BASELINE
 from orchestrator.fronts.summary import Fronts
@@ -21,6 +21,8 @@ from trainer.errors import BadInput
 MATCHED = {"matched-ce": "ce_loss_increase", "matched-l0": "l0"}
 FRONT = "front"
 DEFAULT = ("matched-ce",)
+ROUGH = 0.25
+"""Of the target, from the lowest to the highest of the SAEs nearest to it: from there on it is told."""
 _PLANE = Objective("l0", "ce_loss_increase")
 _SHORT = {"ce_loss_increase": "ce", "l0": "l0-"}
 _LONG = {"ce_loss_increase": "CE loss increase", "l0": "L0"}
@@ -40,13 +42,14 @@ def choose(
     done = _done(folder)
     groups: list[Group] = []
     rows: list[Row] = []
+    notes: list[str] = []
     names = [one for one in select if one not in MATCHED and one != FRONT]
     for one in dict.fromkeys(select or DEFAULT):
         if one in MATCHED:
-            groups += _matched(fronts, done, MATCHED[one])
+            groups += _matched(fronts, done, MATCHED[one], notes)
         elif one == FRONT:
             rows += [done[id_] for id_ in _on_a_front(fronts) if id_ in done]
-            groups += _matched(fronts, done, "ce_loss_increase")
+            groups += _matched(fronts, done, "ce_loss_increase", notes)
     if names:
         named = chosen_rows(folder, trial_names=names, option="--select")
         rows += named
@@ -67,6 +70,7 @@ def choose(
         n_eval_rows=first.facts.n_eval_tokens // first.config.data.context,
         settings=settings or {},
         against_local=against_local(fronts, eval_hash=first.facts.eval_hash),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -87,26 +91,34 @@ def _done(folder: RunFolder) -> dict[str, Row]:
     }
 
 
-def _matched(fronts: Fronts, done: Mapping[str, Row], metric: str) -> list[Group]:
-    """The trials nearest to each target, a group per place and target, one trial per loss."""
+def _matched(fronts: Fronts, done: Mapping[str, Row], metric: str, notes: list[str]) -> list[Group]:
+    """The trials nearest to each target, a group per place and target, one trial per loss. Adds to `notes`."""
     found: list[Group] = []
     for place in fronts.places:
         here = [match for match in matches(place, [_PLANE], fronts.targets) if match.matched == metric]
         several_sizes = len({other.keys["d_sae"] for other in fronts.places}) > 1
         for target in dict.fromkeys(match.target for match in here):
-            nearest = [match.nearest.trial_id for match in here if match.target == target and match.loss != EXTERNAL]
+            nearest = {
+                match.nearest.trial_id: match.nearest for match in here
+                if match.target == target and match.loss != EXTERNAL
+            }  # fmt: skip
             rows = in_order(done[id_] for id_ in nearest if id_ in done)
+            layer, size = place.keys["layer"], place.keys["d_sae"]
+            title = f"layer {layer}, {_LONG[metric]} {target:.3g}"
+            notes += [_gone(title, one) for id_, one in nearest.items() if id_ not in done]
             if not rows:
                 continue
-            layer, size = place.keys["layer"], place.keys["d_sae"]
+            offsets = {row.trial_id: nearest[row.trial_id].offset for row in rows}
+            if max(offsets.values()) - min(offsets.values()) > ROUGH:
+                notes.append(_rough(title, offsets))
             found.append(
                 Group(
                     key=f"L{layer}-{_SHORT[metric]}{target:.3g}" + (f"-x{size}" if several_sizes else ""),
-                    title=f"layer {layer}, {_LONG[metric]} {target:.3g}"
-                    + (f", {size} elements" if several_sizes else ""),
+                    title=title + (f", {size} elements" if several_sizes else ""),
                     matched=metric,
                     target=target,
                     rows=tuple(rows),
+                    offsets=offsets,
                 )
             )
     if not found:
@@ -115,6 +127,20 @@ def _matched(fronts: Fronts, done: Mapping[str, Row], metric: str) -> list[Group
             "ce_loss_increase was not measured. Name trials in place of it: --select L3-e2e-c0.5-s0"
         )
     return found
+
+
+def _gone(title: str, nearest: Nearest) -> str:
+    return (
+        f"{title}: the weights of {nearest.run_name} are gone, the nearest one of its loss, which is not compared there"
+    )
+
+
+def _rough(title: str, offsets: Mapping[str, float]) -> str:
+    low, high = min(offsets.values()), max(offsets.values())
+    return (
+        f"{title}: the nearest SAEs are {low:+.0%} to {high:+.0%} off it, so not their loss alone is different; more "
+        "coefficients in between, or another target in frontier.match, match them better"
+    )
 
 
 def _on_a_front(fronts: Fronts) -> list[str]:

@@ -164,7 +164,7 @@ class SubjectVerbAgreement(Analysis):
             found[ELEMENTS.name] += [{**who, **line} for line in _strongest(one)]
         return found
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         """Faithfulness with a column per template."""
         by_sae: dict[str, Line] = {}
         for line in tables[SVA.name]:

@@ -30,6 +30,7 @@ from orchestrator.paper.analysis import (
     measured,
     number,
 )
+from orchestrator.paper.directions import setting_of
 from trainer.errors import BadInput
 
 MILLION = 1e6
@@ -38,16 +39,17 @@ FEWEST = 4
 
 TIME = TableSpec(
     "training_time",
-    "Training time by layer and loss",
+    "Training time by layer, dictionary size and loss",
     (
         Column("layer", COUNT, "Block whose input the SAEs replace.", nullable=False),
+        Column("d_sae", COUNT, "Dictionary elements.", "elements"),
         Column("loss", TEXT, "Kind of loss.", nullable=False),
         Column("n_saes", COUNT, "SAEs that the numbers are over.", nullable=False),
         Column("train_s", NUMBER, "Mean device time of an SAE's training: its share of its pack's.", "s"),
         Column("s_per_million_tokens", NUMBER, "The same per million tokens of training.", "s"),
         Column("s_per_million_tokens_low", NUMBER, "The least of any SAE.", "s"),
         Column("s_per_million_tokens_high", NUMBER, "The most of any SAE.", "s"),
-        Column("ratio_to_local", NUMBER, "s_per_million_tokens over that of local at the same layer."),
+        Column("ratio_to_local", NUMBER, "s_per_million_tokens over that of local with the same layer and d_sae."),
         Column("device", TEXT, "What they were trained on; several are separated by commas."),
     ),
 )
@@ -63,6 +65,7 @@ NORMS = TableSpec(
             "Norm of the gradient of all weights before clipping, mean over the steps after the first 2.5 %.",
         ),
         Column("lr", NUMBER, "Highest learning rate of the schedule.", nullable=False),
+        Column("setting", TEXT, "Equal for SAEs that differ in the seed alone.", nullable=False),
     ),
     printed=("run_name", "grad_norm", "n_alive_elements", "ce_loss_increase", "lr"),
 )
@@ -106,18 +109,31 @@ class Training(Analysis):
     def run(self, task: Task, context: Context) -> Tables:
         rows = [context.row(id_) for id_ in task.subjects]
         norms = [
-            {**identity(row), **measured(row), "grad_norm": number(row, "grad_norm"), "lr": row.config.train.lr}
+            {
+                **identity(row),
+                **measured(row),
+                "grad_norm": number(row, "grad_norm"),
+                "lr": row.config.train.lr,
+                "setting": setting_of(row),
+            }
             for row in rows
         ]
         return {TIME.name: times(rows), NORMS.name: norms, RELATION.name: relations(norms)}
 
 
 def times(rows: Sequence[Row]) -> list[Line]:
-    """Lines of `TIME`, by layer and loss, local first."""
+    """Lines of `TIME`, by layer, dictionary size and loss, local first."""
     found: list[Line] = []
-    for layer in sorted({row.config.layer for row in rows}):
-        here = [row for row in rows if row.config.layer == layer]
-        lines = [_time(layer, loss, [row for row in here if row.config.loss.kind == loss]) for loss in _losses(here)]
+    for layer, d_sae in sorted({_place(row) for row in rows}):
+        here = [row for row in rows if _place(row) == (layer, d_sae)]
+        lines = [
+            {
+                "layer": layer,
+                "d_sae": d_sae or None,
+                **_time(loss, [row for row in here if row.config.loss.kind == loss]),
+            }
+            for loss in _losses(here)
+        ]
         local = next((line["s_per_million_tokens"] for line in lines if line["loss"] == BASELINE), None)
         for line in lines:
             own = line["s_per_million_tokens"]
@@ -159,14 +175,17 @@ def spearman(lines: Sequence[Line], x: str, y: str) -> float | None:
     return float(np.corrcoef(ranks.T)[0, 1])
 
 
-def _time(layer: int, loss: str, rows: Sequence[Row]) -> Line:
+def _place(row: Row) -> tuple[int, int]:
+    return row.config.layer, row.facts.d_sae if row.facts else 0
+
+
+def _time(loss: str, rows: Sequence[Row]) -> Line:
     timed = [row for row in rows if row.cost.get("train_s") and row.facts and row.facts.n_train_tokens]
     seconds = [row.cost["train_s"] or 0.0 for row in timed]
     each = [
         MILLION * s / row.facts.n_train_tokens for s, row in zip(seconds, timed, strict=True) if row.facts is not None
     ]
     return {
-        "layer": layer,
         "loss": loss,
         "n_saes": len(timed),
         "train_s": sum(seconds) / len(seconds) if seconds else None,

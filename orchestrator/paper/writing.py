@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.folder.files import disk_problems_explained, parquet_bytes, write_bytes, write_json, write_text
-from orchestrator.paper.analysis import Group, Part, Tables, TableSpec
+from orchestrator.paper.analysis import Chosen, Group, Part, Tables, TableSpec
 from orchestrator.paper.findings.finding import Verdict
 from orchestrator.paper.findings.report import VERDICTS, FindingsPart, outcomes, tables_of
 from orchestrator.paper.planned import Planned
@@ -36,7 +36,7 @@ class Found:
     n_done: int
 
 
-def found(planned: Planned, store: Store, failures: Mapping[str, str]) -> Found:
+def found(planned: Planned, chosen: Chosen, store: Store, failures: Mapping[str, str]) -> Found:
     """What the cache has of an analysis, and what follows from it. `failures`: messages by name of the task."""
     tables: Tables = {spec.name: [] for spec in planned.analysis.tables}
     n_done = 0
@@ -49,7 +49,7 @@ def found(planned: Planned, store: Store, failures: Mapping[str, str]) -> Found:
     problems = [f"{name}: {text}" for name, text in failures.items() if name in {one.name for one in planned.tasks}]
     problems += [f"Left out: {planned.left_out}"] if planned.left_out else []
     try:
-        tables |= checked(planned.analysis.summary(tables) if n_done else {}, planned.analysis.tables)
+        tables |= checked(planned.analysis.summary(tables, chosen) if n_done else {}, planned.analysis.tables)
     except Exception as problem:  # a bug in one summary must not take the others' pages
         problems.append(f"its summary is a bug, not something you did: {type(problem).__name__}: {problem}")
     return Found(planned.analysis, tables, tuple(problems), len(planned.tasks), n_done)
@@ -58,14 +58,10 @@ def found(planned: Planned, store: Store, failures: Mapping[str, str]) -> Found:
 def findings_found(every: Sequence[Found], groups: Sequence[Group]) -> Found:
     """What follows from all others together: whether the paper's findings hold here."""
     tables = {name: lines for one in every for name, lines in one.tables.items()}
-    part = FindingsPart()
-    try:
-        lines = checked(tables_of(outcomes(tables, groups)), part.tables)
-    except Exception as problem:  # a bug in one rule must not take the others' pages
-        problem_text = f"a rule is a bug, not something you did: {type(problem).__name__}: {problem}"
-        return Found(part, {spec.name: [] for spec in part.tables}, (problem_text,), 0, 0)
-    n_run = sum(line["verdict"] != Verdict.NOT_RUN for line in lines[VERDICTS.name])
-    return Found(part, lines, (), len(lines[VERDICTS.name]), n_run)
+    found = outcomes(tables, groups)
+    part, n_run = FindingsPart(), sum(one.verdict is not Verdict.NOT_RUN for one in found)
+    problems = tuple(one.problem for one in found if one.problem)
+    return Found(part, checked(tables_of(found), part.tables), problems, len(found), n_run)
 
 
 def write_tables(store: Store, every: Sequence[Found], *, facts: Mapping[str, Any]) -> list[str]:

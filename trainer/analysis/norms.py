@@ -20,10 +20,12 @@ MOST_POINTS = 2000
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation over tokens; NaN where there are none."""
+    """Over tokens; NaN where there are none."""
 
     mean: float
     std: float
+    stderr: float
+    """Of the mean, from the means of rows: tokens of one row are alike. NaN for fewer than two rows."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ def _norms(tokens: _Tokens) -> Norms:
 
 
 def _moments(values: Tensor) -> Moments:
+    """Of "rows pos"."""
     if not values.numel():
-        return Moments(float("nan"), float("nan"))
-    return Moments(float(values.mean()), float(values.std(correction=0)))
+        return Moments(float("nan"), float("nan"), float("nan"))
+    n_rows = len(values)
+    stderr = float(values.mean(-1).std()) / n_rows**0.5 if n_rows > 1 else float("nan")
+    return Moments(float(values.mean()), float(values.std(correction=0)), stderr)
 
 
 def _points(tokens: _Tokens, n_points: int) -> NormPoints:

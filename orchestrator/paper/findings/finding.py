@@ -50,6 +50,11 @@ class Measured:
         """The same the other way."""
         return Measured(-self.value, _negative(self.high), _negative(self.low)).below(-limit)
 
+    def shifted(self, by: float) -> "Measured":
+        return Measured(
+            self.value + by, None if self.low is None else self.low + by, None if self.high is None else self.high + by
+        )
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -64,9 +69,10 @@ class Mean:
         return _around(value, _hypot(self.stderr, other.stderr))
 
     def over(self, other: "Mean") -> Measured:
-        """The ratio of two that do not depend on each other, by the first order of its error."""
+        """The ratio of two that do not depend on each other, by the first order of its error. `other` is not 0."""
         value = self.value / other.value
-        return _around(value, _hypot(_share(self), _share(other), times=abs(value)))
+        times = None if other.stderr is None else other.stderr * value
+        return _around(value, _hypot(self.stderr, times, over=abs(other.value)))
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ class Outcome:
     finding: Finding
     readings: tuple[Reading, ...]
     verdict: Verdict
+    problem: str = ""
+    """A bug in its rule."""
 
     @property
     def numbers(self) -> str:
@@ -153,7 +161,11 @@ def outcome(finding: Finding, tables: Tables, groups: Sequence[Group]) -> Outcom
     """What the tables of a report say of a finding."""
     if not any(tables.get(name) for name in finding.tables):
         return Outcome(finding, (), Verdict.NOT_RUN)
-    readings = tuple(finding.readings(Seen(tables, tuple(groups))))
+    try:
+        readings = tuple(finding.readings(Seen(tables, tuple(groups))))
+    except Exception as error:  # a bug in one rule must not take the others' verdicts
+        why = f"the rule of {finding.id} is a bug, not something you did: {type(error).__name__}: {error}"
+        return Outcome(finding, (), Verdict.NOT_RUN, why)
     return Outcome(finding, readings, _verdict([one.holds for one in readings if one.holds is not None]))
 
 
@@ -170,9 +182,10 @@ def _listed(readings: Sequence[Reading]) -> str:
         several = len({one.layer for one in readings}) < len(readings)
         return ", ".join(f"{one.group if several and one.group else f'L{one.layer}'} {_text(one)}" for one in readings)
     values = [one.measured.value for one in readings]
-    n_held, n_not = (sum(one.holds is answer for one in readings) for answer in (True, False))
+    n_held, n_not, n_open = (sum(one.holds is answer for one in readings) for answer in (True, False, None))
     return (
-        f"{_number(min(values))} to {_number(max(values))} at {len(readings)} places, holds at {n_held}, not at {n_not}"
+        f"{_number(min(values))} to {_number(max(values))} at {len(readings)} places: holds at {n_held}, does not at "
+        f"{n_not}, open at {n_open}"
     )
 
 
@@ -197,14 +210,9 @@ def _around(value: float, stderr: float | None) -> Measured:
     return Measured(value, value - NORMAL_95 * stderr, value + NORMAL_95 * stderr)
 
 
-def _hypot(*errors: float | None, times: float = 1.0) -> float | None:
+def _hypot(*errors: float | None, over: float = 1.0) -> float | None:
     known = [error for error in errors if error is not None]
-    return times * math.hypot(*known) if len(known) == len(errors) else None
-
-
-def _share(mean: Mean) -> float | None:
-    """Its standard error as a share of it."""
-    return None if mean.stderr is None else abs(mean.stderr / mean.value)
+    return math.hypot(*known) / over if len(known) == len(errors) else None
 
 
 def _negative(value: float | None) -> float | None:

@@ -9,6 +9,10 @@ from orchestrator.paper.findings.finding import DOWNSTREAM, E2E, LOCAL, Finding,
 
 OUTLIER = 0.8
 """Cosine from which on principal direction 0 is that of position 0."""
+NO_LESS = 0.05
+"""Correlations this near are alike, and scores of explanations."""
+ALIKE = 10.0
+"""Per cent of faithfulness within which losses are not apart."""
 _T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 """Student's t: standard errors on either side of a mean, by degrees of freedom."""
 
@@ -35,8 +39,7 @@ def _later_blocks(seen: Seen) -> Iterator[Reading]:
 def _l2_ratio(seen: Seen, row: Row, positions: str) -> Mean | None:
     for line in seen.of("norms", row, positions=positions):
         if line["l2_ratio"]:
-            std = line["l2_ratio_std"]
-            return Mean(line["l2_ratio"], None if std is None else std / math.sqrt(line["n_tokens"]))
+            return Mean(line["l2_ratio"], line["l2_ratio_stderr"])
     return None
 
 
@@ -80,7 +83,8 @@ def _kept_at_0(seen: Seen) -> Iterator[Reading]:
         if line["r_position_0"] is None or line["r_rest"] is None:
             continue
         less = Measured(line["r_position_0"] - line["r_rest"])
-        holds = less.above(0.0) if _has_outlier(seen, line["layer"]) else None
+        far = less.above(NO_LESS) or (False if less.below(NO_LESS) else None)
+        holds = far if _has_outlier(seen, line["layer"]) else None
         yield Reading(line["layer"], "r at position 0 less r after it", less, holds)
 
 
@@ -112,8 +116,11 @@ def _agreement(seen: Seen) -> Iterator[Reading]:
             differences = [ours[name] - theirs[name] for name in sorted(ours.keys() & theirs.keys())]
             if len(differences) >= 2:
                 less = _paired(differences)
-                holds = less.below(0.0) is None and less.above(0.0) is None
-                yield Reading(group.layer, f"{loss} less local, %", less, holds, group.key)
+                within = less.above(-ALIKE) and less.below(ALIKE)
+                apart = less.above(0.0) is not None
+                yield Reading(
+                    group.layer, f"{loss} less local, %", less, within or (False if apart else None), group.key
+                )
 
 
 def _paired(differences: Sequence[float]) -> Measured:
@@ -126,7 +133,8 @@ def _explained(seen: Seen) -> Iterator[Reading]:
     for line in seen.lines("autointerp_differences", loss=DOWNSTREAM, than=LOCAL):
         if line["difference"] is not None:
             less = Measured(line["difference"], line["low"], line["high"])
-            yield Reading(line["layer"], f"{DOWNSTREAM} less local", less, less.below(0.0) is not True)
+            holds = less.above(-NO_LESS) or (False if less.below(0.0) else None)
+            yield Reading(line["layer"], f"{DOWNSTREAM} less local", less, holds, line["group"])
 
 
 FINDINGS = (
@@ -175,7 +183,7 @@ FINDINGS = (
         "An e2e + downstream SAE keeps that direction at position 0 better than after it.",
         "Appendix G.3, Figure 23a",
         "At layer 10 r = 0.996 at position 0 and 0.262 after it.",
-        "Correlation of input and output along direction 0 at position 0, less that after it: above 0.",
+        f"Correlation of input and output along direction 0 at position 0, less that after it: above {NO_LESS}.",
         ("pca_correlation",),
         _kept_at_0,
         "Direction 0 is not that of position 0 in this model, or `pca` was not run.",
@@ -195,19 +203,20 @@ FINDINGS = (
         "Subject-verb agreement does not tell losses apart.",
         "Appendix I, Table 7",
         "Called inconclusive: 69 to 109 %, no loss ahead throughout.",
-        "Faithfulness less local's over the templates, by Student's t: the interval holds 0.",
+        f"Faithfulness less local's over the templates, by Student's t: the interval is within {ALIKE:.0f} % of 0; it "
+        "does not hold where the interval is apart from 0 and reaches further.",
         ("sva",),
         _agreement,
-        "Fewer than two templates could be made.",
+        "The intervals over templates are too wide to tell.",
     ),
     Finding(
         "as_interpretable",
         "Elements of e2e + downstream SAEs are explained as well as local ones, or better.",
         "Section 3.4, Table 4",
         "Better by 0.08 and 0.10 at layers 2 and 6 at similar CE loss increase; no difference else.",
-        "Mean score of explanations less local's: its interval is not below 0.",
+        f"Mean score of explanations less local's: above -{NO_LESS}; it does not where it is below 0.",
         ("autointerp_differences",),
         _explained,
-        "",
+        "The intervals are too wide to tell.",
     ),
 )

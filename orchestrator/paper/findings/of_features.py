@@ -20,14 +20,15 @@ FEWEST_FOR_REGIONS = 5000
 
 
 def _within(loss: str, seen: Seen) -> Iterator[Reading]:
-    """Over seeds where there are three, else over elements."""
+    """Over seeds where there are three, else over elements; less what chance gives to dictionaries of these sizes."""
     for line in seen.lines("geometry_differences", loss=loss, against=LOCAL):
         over_seeds = line["seeds_difference"] is not None and line["seeds_low"] is not None
         names = ("seeds_difference", "seeds_low", "seeds_high") if over_seeds else ("difference", "low", "high")
         value, low, high = (line[name] for name in names)
         if value is None:
             continue
-        less = Measured(value, low, high)
+        by_chance = line["difference"] - line["above_chance"]
+        less = Measured(value, low, high).shifted(-by_chance)
         yield Reading(line["layer"], f"{loss} less local", less, less.below(0.0), line["group"])
 
 
@@ -40,13 +41,13 @@ def _within_downstream(seen: Seen) -> Iterator[Reading]:
 
 
 def _mean_cosine(lines: Sequence[Line]) -> Mean | None:
-    """Over the SAEs that one is held against; the error over its elements."""
+    """Over the SAEs that one is held against, less what chance gives; the error over its elements."""
     known = [line for line in lines if line["mean_cosine"] is not None]
     if not known:
         return None
     errors = [line["std_cosine"] / math.sqrt(line["n_elements"]) for line in known if line["std_cosine"] is not None]
     return Mean(
-        sum(line["mean_cosine"] for line in known) / len(known),
+        sum(line["mean_cosine"] - line["chance_cosine"] for line in known) / len(known),
         max(errors) if len(errors) == len(known) else None,
     )
 
@@ -76,11 +77,12 @@ def _regions(seen: Seen) -> Iterator[Reading]:
     for line in seen.lines("umap"):
         by_pair.setdefault(line["pair"], []).append(line)
     for lines in by_pair.values():
-        enough = min(line["n_elements"] for line in lines) >= FEWEST_FOR_REGIONS
+        first, loss = lines[0], next((line["loss"] for line in lines if line["loss"] != LOCAL), LOCAL)
+        if loss not in (E2E, DOWNSTREAM):
+            continue
+        enough = min(line["n_elements"] for line in lines) >= FEWEST_FOR_REGIONS and not first["same_seed"]
         n_regions = sum(line["n_regions"] for line in lines)
-        loss = next((line["loss"] for line in lines if line["loss"] != LOCAL), LOCAL)
         holds = True if n_regions else False if enough else None
-        first = lines[0]
         yield Reading(first["layer"], f"regions of {loss} and local", Measured(float(n_regions)), holds, first["group"])
 
 
@@ -90,7 +92,7 @@ FINDINGS = (
         "Elements of an e2e SAE are less alike than those of a local one.",
         "Section 3.3.1, Figure 3a",
         "Mean largest cosine less by 0.166 at layer 6.",
-        "Mean largest cosine within the dictionary, less local's: below 0.",
+        "Mean largest cosine within the dictionary above chance, less local's: below 0.",
         ("geometry_differences",),
         _within_e2e,
         "The intervals hold 0.",
@@ -100,7 +102,7 @@ FINDINGS = (
         "So are those of an e2e + downstream SAE, by less.",
         "Section 3.3.1, Figure 3a",
         "Less by 0.04 (0.037 to 0.043) at layer 6.",
-        "Mean largest cosine within the dictionary, less local's: below 0.",
+        "Mean largest cosine within the dictionary above chance, less local's: below 0.",
         ("geometry_differences",),
         _within_downstream,
         "The intervals hold 0.",
@@ -110,7 +112,7 @@ FINDINGS = (
         "Elements of e2e SAEs are found again least with another seed.",
         "Section 3.3.2, Figure 3b",
         "The distribution of e2e lies lowest; local and e2e + downstream lie alike.",
-        "Mean largest cosine of e2e to the same setting's other seeds, less that of the other losses: below 0.",
+        "Mean largest cosine of e2e above chance to its setting's other seeds, less that of the other losses: below 0.",
         ("cross_seed",),
         _across_seeds,
         "The intervals hold 0.",
@@ -120,7 +122,7 @@ FINDINGS = (
         "Elements of e2e + downstream SAEs are closer to local ones than those of e2e SAEs are.",
         "Section 3.3.3, Figures 3c and 8",
         "At layers 2, 6 and 10.",
-        "Mean largest cosine to the local SAE, of another seed where there is one, less e2e's: above 0.",
+        "Mean largest cosine above chance to the local SAE, of another seed where there is one, less e2e's: above 0.",
         ("cross_type",),
         _to_local,
         "The intervals hold 0.",
@@ -133,6 +135,6 @@ FINDINGS = (
         "Regions found by rule, tested against permuted labels: at least one.",
         ("umap",),
         _regions,
-        f"No region says something only from {FEWEST_FOR_REGIONS} elements a side on.",
+        f"No region says something only from {FEWEST_FOR_REGIONS} elements a side on, of SAEs with two seeds.",
     ),
 )

@@ -48,7 +48,7 @@ class Norms(Analysis):
         norm = context.sae(trial_id).w_enc.norm().item() * task.options["times"]
         return {"norms_of_encoders": [{**identity(context.row(trial_id)), "norm": norm}]}
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         return {"norms_of_encoders_total": [{"total": sum(line["norm"] for line in tables["norms_of_encoders"])}]}
 
 
@@ -72,7 +72,7 @@ class Model(Norms):
         letters = context.tokenizer().decode([token])
         return {"model_facts": [{"d_model": context.model().d_model, "n_letters": len(letters)}]}
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         return {}
 
 
@@ -87,7 +87,7 @@ class Refuses(Norms):
     def run(self, task: Task, context: Context) -> Tables:
         raise BadInput("this SAE is not to be looked at: expected another")
 
-    def summary(self, tables: Tables) -> Tables:
+    def summary(self, tables: Tables, chosen: Chosen) -> Tables:
         return {}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,15 +19,17 @@ from dashboards import canvas
 from dashboards.paper import autointerp as drawing
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
-from orchestrator.paper.analysis import Line, Tables
-from orchestrator.paper.autointerp import AutomatedInterpretability, _detected, _differences, _simulated
+from orchestrator.paper.analysis import Chosen, Group, Line, Tables, identity
+from orchestrator.paper.autointerp import AutomatedInterpretability, _detected, _simulated
 from orchestrator.paper.endpoint import KEY, MODEL, URL
 from orchestrator.paper.questions import Passage
 from orchestrator.paper.tables import checked
 from tests.orchestrator import sae_run
 from tests.orchestrator.paper.llm_server import LLM, SECRET, completion, helpful, refusal, serving, use_endpoint
 from tests.orchestrator.paper.made import Norms, paper, use
+from tests.orchestrator.rows import a_config, a_row
 from tests.tiny import ROOT, Bench
+from trainer.models import ModelFacts
 
 ANALYSIS = AutomatedInterpretability()
 SMALL = [f"--set=autointerp.{option}" for option in ("n_elements=3", "n_shown=1", "n_scored=2", "n_at_once=2")]
@@ -213,25 +216,33 @@ def test_who_knows_has_a_score_of_1() -> None:
     assert _simulated(Oracle(), "x", quiet)["score"] == 0  # type: ignore[arg-type]
 
 
-def made_tables() -> Tables:
-    """Of two layers and three losses, e2e the best."""
-    import random
+MIDDLES = {"local": 0.6, "e2e": 0.8, "e2e_downstream": 0.6}
+MADE = [a_row(a_config(loss=loss, layer=layer)) for layer in (1, 3) for loss in MIDDLES]
 
+
+def made_tables(*more: Group) -> Tables:
+    """Of two layers and three losses, e2e the best; a group per layer and `more`."""
     dice, found = random.Random(0), []
-    for layer in (1, 3):
-        for loss, middle in (("local", 0.6), ("e2e", 0.8), ("e2e_downstream", 0.6)):
-            who = {
-                "trial_id": f"{layer}{loss}", "run_name": f"L{layer}-{loss}-c1-s0", "layer": layer, "loss": loss,
-                "sparsity_coeff": 1.0, "seed": 0, "llm": "teller-1", "scoring": "detect", "density": 0.1,
-                "explanation": "words", "n_firing": 10, "n_quiet": 10, "problem": None, "tokens_in": 9, "tokens_out": 1,
-            }  # fmt: skip
-            found += [
-                {**who, "element": n, "score": min(1.0, max(0.0, round(dice.gauss(middle, 0.1) * 20) / 20))}
-                for n in range(40)
-            ]
+    for row in MADE:
+        who = {
+            **identity(row), "llm": "teller-1", "scoring": "detect", "density": 0.1, "explanation": "words",
+            "n_firing": 10, "n_quiet": 10, "problem": None, "tokens_in": 9, "tokens_out": 1,
+        }  # fmt: skip
+        middle = MIDDLES[row.config.loss.kind]
+        found += [
+            {**who, "element": n, "score": min(1.0, max(0.0, round(dice.gauss(middle, 0.1) * 20) / 20))}
+            for n in range(40)
+        ]
     found[0]["score"], found[0]["problem"] = None, "the explanation is empty"
+    by_layer = [(layer, tuple(row for row in MADE if row.config.layer == layer)) for layer in (1, 3)]
+    groups = [Group(f"L{layer}-ce0.12", "", "ce_loss_increase", 0.12, rows) for layer, rows in by_layer]
     tables = {"autointerp": found}
-    return checked(tables | ANALYSIS.summary(tables), ANALYSIS.tables)
+    return checked(tables | ANALYSIS.summary(tables, made_choice([*groups, *more])), ANALYSIS.tables)
+
+
+def made_choice(groups: list[Group]) -> Chosen:
+    facts = ModelFacts(n_layers=4, d_model=64, d_vocab=9, n_context=64, family="gpt2", d_mlp=9, n_parameters=9)
+    return Chosen(rows=tuple(MADE), groups=tuple(groups), done=tuple(MADE), facts=facts, context=64, n_eval_rows=9)
 
 
 def test_losses_are_compared_within_a_layer() -> None:
@@ -244,7 +255,19 @@ def test_losses_are_compared_within_a_layer() -> None:
     assert better["difference"] == pytest.approx(0.2, abs=0.06)
     assert better["p_value"] < 0.001 < 0.05 < same["p_value"]
     assert same["low"] < 0 < same["high"]
-    assert _differences([]) == []
+
+
+def test_groups_of_one_layer_are_not_mixed() -> None:
+    """Other SAEs of the same losses, as those at an equal L0, are another comparison."""
+    local, e2e, _ = MADE[:3]
+    other = Group("L1-l0-40", "", "l0", 40.0, (local, e2e))
+    lines = made_tables(other)["autointerp_differences"]
+    by_group = {name: [line for line in lines if line["group"] == name] for name in ("L1-ce0.12", "L1-l0-40")}
+    assert [(line["loss"], line["than"]) for line in by_group["L1-l0-40"]] == [("e2e", "local")]
+    assert len(by_group["L1-ce0.12"]) == 3
+    assert by_group["L1-l0-40"][0]["difference"] == by_group["L1-ce0.12"][0]["difference"]
+    nobody = Group("L1-none", "", "l0", 1.0, (a_row(a_config(coeff=9.0)),))
+    assert not [line for line in made_tables(nobody)["autointerp_differences"] if line["group"] == "L1-none"]
 
 
 @pytest.mark.slow

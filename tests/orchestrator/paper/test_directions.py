@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from orchestrator.paper.context import TaskContext
 from orchestrator.paper.cross import CrossSeed, CrossType
 from orchestrator.paper.geometry import Geometry
 from orchestrator.paper.selection import choose
+from orchestrator.paper.store import key_of
 from orchestrator.paper.tables import checked
 from orchestrator.paper.umap import UMAPs
 from tests.orchestrator.paper.seeded_run import seeded_run
@@ -70,7 +72,7 @@ def tables(run: RunFolder, chosen: Chosen) -> Tables:
             for task in analysis.tasks(chosen):
                 for name, lines in checked(analysis.run(task, TaskContext(run, task)), analysis.tables).items():
                     mine[name] += lines
-            found |= mine | checked(analysis.summary(mine), analysis.tables)
+            found |= mine | checked(analysis.summary(mine, chosen), analysis.tables)
     return found
 
 
@@ -83,6 +85,17 @@ def test_every_sae_that_is_done_is_looked_at_and_groups_are_compared(chosen: Cho
         f"L1-{loss}-s{seed}" for loss in ("local", "e2e", "e2e_downstream") for seed in (0, 1)
     ] + [GROUP]
     assert all(len(task.subjects) == 2 for task in Geometry().tasks(chosen)[:-1])
+
+
+def test_two_groups_of_the_same_saes_are_kept_apart(run: RunFolder, chosen: Chosen) -> None:
+    """As where those nearest to a CE loss increase are those nearest to an L0: lines name their group."""
+    [group] = chosen.groups
+    both = replace(chosen, groups=(group, replace(group, key="L1-l0-15")))
+    rows = {row.trial_id: row for row in both.done}
+    tasks = [task for task in Geometry().tasks(both) if task.options["of"] == "group"]
+    assert len({key_of(task, Geometry(), rows, run) for task in tasks}) == 2
+    lines = [Geometry().run(task, TaskContext(run, task))["geometry_differences"] for task in tasks]
+    assert [{line["group"] for line in some} for some in lines] == [{GROUP}, {"L1-l0-15"}]
 
 
 def test_cosines_within_are_of_alive_elements_alone(run: RunFolder, chosen: Chosen, tables: Tables) -> None:

@@ -97,3 +97,20 @@ def test_saes_of_two_texts_cannot_be_looked_at_together(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="2 models or texts"):
         choose(run, ["L1-local-c2-s0", "L1-local-c2-s1"])
     assert len(choose(run, ["L1-local-c2-s0"]).done) == 1
+
+
+def test_a_rough_match_and_an_sae_that_is_gone_are_told(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    found = choose(run)
+    assert any(note.startswith("layer 1, CE loss increase") and "off it" in note for note in found.notes)
+    [group] = [group for group in found.groups if group.layer == 1]
+    for loss, row in group.by_loss.items():
+        assert group.target is not None
+        offset = float(str(row.metrics["ce_loss_increase"])) / group.target - 1
+        assert group.offsets[row.trial_id] == pytest.approx(offset), loss
+    (run.sae(group.by_loss["local"].trial_id) / "config.json").unlink()
+    again = choose(run)
+    assert list(again.groups[0].by_loss) == ["e2e"]
+    assert f"the weights of {group.by_loss['local'].run_name} are gone" in again.notes[0]
+    level = choose(run, ["matched-l0"])
+    assert not [note for note in level.notes if "layer 2" in note and "off it" in note]

@@ -50,7 +50,7 @@ def tables(run: RunFolder, chosen: Chosen) -> Tables:
         for task in analysis.tasks(chosen):
             for name, lines in checked(analysis.run(task, TaskContext(run, task)), analysis.tables).items():
                 mine[name] += lines
-        found |= mine | checked(analysis.summary(mine), analysis.tables)
+        found |= mine | checked(analysis.summary(mine, chosen), analysis.tables)
     return found
 
 

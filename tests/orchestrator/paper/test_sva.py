@@ -48,7 +48,7 @@ def tables(run: RunFolder, chosen: Chosen) -> Tables:
     for task in SVA.tasks(chosen):
         for name, lines in checked(SVA.run(task, TaskContext(run, task)), SVA.tables).items():
             found[name] += lines
-    return found | checked(SVA.summary(found), SVA.tables)
+    return found | checked(SVA.summary(found, chosen), SVA.tables)
 
 
 def test_every_template_has_a_line_with_both_formulas(tables: Tables) -> None:

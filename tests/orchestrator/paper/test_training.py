@@ -60,6 +60,16 @@ def test_time_is_per_million_tokens_and_as_a_ratio_to_local_of_the_same_layer() 
     assert e2e["ratio_to_local"] == pytest.approx(2.0)
 
 
+def test_dictionaries_of_several_sizes_have_a_line_each() -> None:
+    def of(loss: str, ratio: float, seconds: float) -> Row:
+        return a_row(a_config(loss=loss, ratio=ratio)).model_copy(update={"cost": {"train_s": seconds}})
+
+    lines = times([of("local", 4, 10.0), of("local", 8, 30.0), of("e2e", 4, 20.0), of("e2e", 8, 90.0)])
+    assert [(line["d_sae"], line["loss"], line["ratio_to_local"]) for line in lines] == [
+        (256, "local", 1.0), (256, "e2e", 2.0), (512, "local", 1.0), (512, "e2e", 3.0),
+    ]  # fmt: skip
+
+
 def test_without_local_there_is_no_ratio_and_without_times_no_number() -> None:
     [e2e] = times([timed("e2e", 30.0)])
     assert e2e["ratio_to_local"] is None

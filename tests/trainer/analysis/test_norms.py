@@ -20,7 +20,7 @@ def test_a_scaled_identity_has_its_scale_as_ratio_and_its_sign_as_cosine(
     found = input_output_norms(turned, model, rows.evaluation)
     for part, n_tokens in ((found.first, 5), (found.rest, 25)):
         assert part.n_tokens == n_tokens
-        assert part.l2_ratio == pytest.approx((abs(scale), 0), abs=1e-7)
+        assert part.l2_ratio == pytest.approx((abs(scale), 0, 0), abs=1e-7)
         assert part.cosine.mean == pytest.approx(1 if scale > 0 else -1)
         assert part.cosine_counts[bin] == n_tokens
         assert part.norm_out.mean == pytest.approx(abs(scale) * part.norm_in.mean)
@@ -41,6 +41,8 @@ def test_position_0_is_apart_from_the_rest(model: FrozenModel, rows: Rows) -> No
     assert found.first.norm_in.mean == pytest.approx(float(lengths[:, 0].mean()))
     assert found.rest.l2_ratio.mean == pytest.approx(float((value.norm() / lengths[:, 1:]).mean()))
     assert found.rest.l2_ratio.std == pytest.approx(float((value.norm() / lengths[:, 1:]).std(correction=0)))
+    by_row = (value.norm() / lengths[:, 1:]).mean(dim=1)
+    assert found.rest.l2_ratio.stderr == pytest.approx(float(by_row.std()) / len(by_row) ** 0.5)
 
 
 def test_points_are_tokens_of_both_kinds_each_once(model: FrozenModel, rows: Rows) -> None:
