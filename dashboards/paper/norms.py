@@ -85,8 +85,8 @@ def _tokens(lines: Lines) -> Figure:
             log_ticks(axes, "x")
             log_ticks(axes, "y")
             axes.set_title(f"layer {layer}, {loss_look(loss).label}", fontweight="bold")
-            axes.set_xlabel("|SAE input|" if number == len(layers) - 1 else "")
-        row[0].set_ylabel("|SAE output|")
+            axes.set_xlabel("|SAE input| (model units)" if number == len(layers) - 1 else "")
+        row[0].set_ylabel("|SAE output|\n(model units)")
     ring = Line2D([], [], linestyle="", marker="o", color="none", markeredgecolor="#222222", label="position 0")
     legend(figure, losses, ring)
     return figure

@@ -115,7 +115,7 @@ def _histogram(lines: Lines) -> Figure:
             axes.set_title(
                 f"layer {layer}, {'position 0' if 'position_0' in kinds else 'positions after 0'}", fontweight="bold"
             )
-            axes.set_xlabel("activation along direction 0" if number == len(layers) - 1 else "")
+            axes.set_xlabel("activation along direction 0 (model units)" if number == len(layers) - 1 else "")
             axes.locator_params(axis="both", nbins=5)
         row[0].set_ylabel("density of tokens")
     patches = [Patch(color=color, alpha=0.6, label=label) for color, label in
@@ -156,7 +156,7 @@ def _positions(lines: Lines) -> Figure:
                 title += f"\n(position 0 of the model: {far:.3g})"
             axes.set_title(title)
             axes.set_xlabel("position + 1" if number == len(layers) - 1 else "")
-        row[0].set_ylabel("mean activation")
+        row[0].set_ylabel("mean activation\n(model units)")
     legend(figure, losses_in(lines), Line2D([], [], color="#000000", label="model"), lines=True)
     return figure
 

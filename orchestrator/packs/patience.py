@@ -14,6 +14,8 @@ from trainer.pulse import pulse
 T = TypeVar("T")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (*FULL, errno.EIO, errno.EROFS)
+"""What a disk says, whoever asked: no trial's fault, and over when the disk is well again."""
 PATIENCE_S = 600.0
 LONGEST_PAUSE_S = 30.0
 CHECKPOINTS_FREE, RESERVE = 2, 1.1

@@ -17,7 +17,7 @@ from orchestrator.packs.fence import Fence, Fenced
 from orchestrator.packs.held import device_for, device_name
 from orchestrator.packs.jobs import PackJob, PackOutcome
 from orchestrator.packs.memory import MemoryGuard, is_out_of_memory, let_go, out_of_memory_text
-from orchestrator.packs.patience import DiskProblem, Patience
+from orchestrator.packs.patience import REFUSED, DiskProblem, Patience
 from orchestrator.packs.recorder import PackRecorder
 from orchestrator.packs.training import Attempt, Stopped
 from trainer.errors import BadInput, EnvironmentProblem
@@ -82,6 +82,9 @@ def _attempt(attempt: Attempt, alive: Callable[[], None]) -> PackOutcome:
         raise
     except Exception as problem:
         recorder.say_traceback(problem)
+        if isinstance(problem, OSError) and problem.errno in REFUSED:  # of a cache, a temporary file, the text
+            recorder.write_status(PackState.FAILED, why := f"disk: {problem}")
+            raise DiskProblem(why) from problem
         state, error, reason = _failed(attempt, problem)
     recorder.write_status(state, error)
     if state is PackState.DONE:

@@ -342,6 +342,20 @@ def test_a_wait_for_room_is_no_cost_of_a_checkpoint(pack: SmallPack, monkeypatch
     assert max(costs) < 0.9
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_while_nothing_is_written_fails_no_trial(pack: SmallPack, number: int):
+    """A compiler's cache, a temporary file, the text itself may lie there."""
+    whole, job = pack.fresh(), pack.fresh()
+    run(whole)
+    with injected(failing_at("bank", lambda: OSError(number, os.strerror(number)))):
+        outcome = run(job)
+    assert (outcome.state, outcome.reason) == (PackState.FAILED, "disk")
+    assert os.strerror(number) in (outcome.error or "")
+    assert folder_of(job).rows() == []
+    assert run(job).state is PackState.DONE
+    check_like(job, outcome_of(whole))
+
+
 def test_a_disk_that_stays_full_ends_the_attempt_and_leaves_its_checkpoint(
     pack: SmallPack, monkeypatch: pytest.MonkeyPatch
 ):
