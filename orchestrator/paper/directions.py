@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 THRESHOLDS = (0.5, 0.7, 0.9)
 """As in `trainer/analysis/geometry.py`."""
 CHUNK_BYTES = 4 * 2.0**22
-_USED = 0.3
-"""Of the speed of plain products, where the largest of each row is looked for in them."""
-
 N_ELEMENTS = Column("n_elements", COUNT, "Alive elements of the SAE.", "elements", nullable=False)
 SAME_SEED = Column(
     "same_seed",
@@ -177,7 +174,7 @@ def cost_of_cosines(task: Task, shape: Shape, *, n_products: float, kept_bytes: 
     d_sae, layer = shape.d_sae_of(task), task.options["layer"]
     through = layer / facts.n_layers * shape.model_flops_per_token + n_saes * 2.0 * d_sae * facts.d_model
     flops = task.options["alive_window_tokens"] * through
-    flops += n_products * 2.0 * d_sae**2 * facts.d_model / _USED
+    flops += n_products * 2.0 * d_sae**2 * facts.d_model
     return Cost(
         seconds=0.5 + flops / shape.flops_per_s,
         memory_bytes=shape.model_bytes + 2 * shape.sae_bytes(task) + 4 * CHUNK_BYTES + kept_bytes,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = ("simple", "across_pp", "across_rc", "within_rc")
 EFFECTS = ("gradients", "exact")
-MOST_TOKENS = 7
+MOST_TOKENS, USUAL_TOKENS = 7, 5
 """Of a prompt."""
 N_ELEMENTS = 20
 """Whose effects are told, per SAE and template."""
@@ -128,8 +128,8 @@ class SubjectVerbAgreement(Analysis):
 
     def cost(self, task: Task, shape: Shape) -> Cost:
         options = task.options
-        n_tokens = len(TEMPLATES) * options["n_prompts"] * MOST_TOKENS
-        n_ablated = shape.d_sae_of(task) // 10 if options["effects"] == "exact" else 30
+        n_tokens = len(TEMPLATES) * options["n_prompts"] * USUAL_TOKENS
+        n_ablated = shape.d_sae_of(task) // 10 if options["effects"] == "exact" else 10
         rows = {**options, "n_rows": -(-n_tokens // shape.context)}
         same = Task(task.analysis, task.key, task.subjects, rows)
         kept = 4.0 * options["n_prompts"] * MOST_TOKENS * shape.facts.d_model * 6
