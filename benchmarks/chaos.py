@@ -31,6 +31,7 @@ from benchmarks.chaos_faults import (
     Planned,
     Scene,
     clock_environ,
+    kind_of,
     memory_faults,
     random_faults,
 )
@@ -235,7 +236,7 @@ def disturbed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
         found = compared(sweep.run_folder, twin, uri=store, twin_uri=twin_uri)
         if options.keep:
             shutil.copytree(sweep.runs, options.keep / part / "runs", dirs_exist_ok=True, symlinks=True)
-    happened = [record for record in chaos.records if not str(record["what"]).endswith(("then", "(not come by)"))]
+    happened = [record for record in chaos.records if kind_of(record) is not None]
     result = {
         "part": part,
         "n_faults": len(happened),

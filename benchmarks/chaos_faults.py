@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -314,13 +314,14 @@ STANDING = (
     "manifest.json",
     "frontier.parquet",
 )
+KILLED = "everything killed"
 ASKED = ("plan.json", "sweep.yaml", "launch.json", "runs.json", "mlflow/cursor.json")
 KINDS: tuple[Kind, ...] = (
     Kind("worker killed", kill_worker, 3, needs="ray"),
     Kind("worker hangs (SIGSTOP)", stop_worker, 0.5, needs="ray"),
     Kind("worker outlives its driver", zombie, needs="ray"),
     Kind("driver killed", kill_driver, 2, needs="ray"),
-    Kind("everything killed", kill_everything, 2),
+    Kind(KILLED, kill_everything, 2),
     Kind("everything killed while it starts", kill_at_start),
     Kind("everything killed at the end", kill_everything, 0.5, last=True),
     Kind("SIGTERM", ask(signal.SIGTERM)),
@@ -342,6 +343,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("MLflow does not answer", mlflow_says("hang", "no answers for a while"), needs="mlflow"),
     Kind("clock jumps", clock_jump, needs="clock"),
 )
+
+
+def kind_of(record: dict[str, Any]) -> str | None:
+    """What happened, from a fault's record: None where it was not possible then. Where nobody came by a place, its
+    launch had been killed for it all the same."""
+    if str(record["what"]).endswith("then"):
+        return None
+    return KILLED if str(record["what"]).endswith("(not come by)") else str(record["kind"])
 
 
 @dataclass(frozen=True)

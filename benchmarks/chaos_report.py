@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos_faults import kind_of
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -31,16 +33,20 @@ def _of(part: Part, name: str) -> str:
     return "-" if value is None else f"{len(value) if isinstance(value, list) else value:,}"
 
 
+def _n_faults(part: Part) -> int:
+    return sum(kind_of(fault) is not None for fault in part["faults"])
+
+
 def _exact(name: str) -> Callable[[Part], str]:
     return lambda part: "(split)" if part["part"] == "memory" else _of(part, name)
 
 
 _ROWS: dict[str, Callable[[Part], str]] = {
-    "faults that happened": lambda part: str(part["n_faults"]),
+    "faults that happened": lambda part: str(_n_faults(part)),
     "launches": lambda part: str(part["n_launches"]),
     "seconds, undisturbed twin": lambda part: f"{part['twin_s']:.0f}",
     "seconds, with all faults": lambda part: f"{part['took_s']:.0f}",
-    "seconds lost per fault": lambda part: f"{max(0, part['took_s'] - part['twin_s']) / max(1, part['n_faults']):.0f}",
+    "seconds lost per fault": lambda part: f"{max(0, part['took_s'] - part['twin_s']) / max(1, _n_faults(part)):.0f}",
     "rows that differ": _exact("rows_differ"),
     "SAEs whose weights differ": _exact("weights_differ"),
     "curves that differ": _exact("curves_differ"),
@@ -60,11 +66,11 @@ def kinds_table(parts: list[Part]) -> str:
     lost: dict[str, list[float]] = {}
     n: dict[str, int] = {}
     for fault in (fault for part in parts for fault in part["faults"]):
-        if str(fault["what"]).endswith(("then", "(not come by)")):
+        if (kind := kind_of(fault)) is None:
             continue
-        n[fault["kind"]] = n.get(fault["kind"], 0) + 1
+        n[kind] = n.get(kind, 0) + 1
         if fault.get("lost_s") is not None:
-            lost.setdefault(fault["kind"], []).append(fault["lost_s"])
+            lost.setdefault(kind, []).append(fault["lost_s"])
     lines = ["| fault | times | seconds lost, median | most |", "|---|---|---|---|"]
     for kind in sorted(n):
         seconds = lost.get(kind)

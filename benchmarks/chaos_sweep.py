@@ -70,7 +70,7 @@ class Sweep:
         """For all launches from now on."""
         self.process: subprocess.Popen[bytes] | None = None
         self.n_launches = 0
-        self._n_trials: dict[str, int] = {}
+        self._trials: dict[str, list[str]] = {}
 
     @property
     def run_folder(self) -> Path:
@@ -159,16 +159,17 @@ class Sweep:
         return found
 
     def share_done(self) -> float:
-        """Of all steps of all trials."""
+        """Of all steps of all trials; those that have a row are done, those that diverged, too."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             plan = json.loads((self.run_folder / "plan.json").read_bytes())
-            self._n_trials = {name: len(trials) for name, trials in plan["packs"].items()} or self._n_trials
+            self._trials = plan["packs"] or self._trials
+        ended = {path.stem for path in self.runs.glob("chaos-*/results/????????????????.json")}
+        packs = self.packs()
+        steps = {name: pack.step / pack.n_steps for name, pack in packs.items() if pack.n_steps}
         done = [
-            self._n_trials[name] * pack.step / pack.n_steps
-            for name, pack in self.packs().items()
-            if name in self._n_trials and pack.n_steps
+            1.0 if id_ in ended else steps.get(name, 0.0) for name, trials in self._trials.items() for id_ in trials
         ]
-        return sum(done) / max(1, sum(self._n_trials.values()))
+        return sum(done) / max(1, len(done))
 
     def n_rows(self) -> int:
         return len(list(self.runs.glob("chaos-*/results/????????????????.json")))
