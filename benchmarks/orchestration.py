@@ -120,10 +120,12 @@ def share(folder: RunFolder, n_slots: int) -> Result:
     work_s = sum(cost["pack_s"] or 0.0 for cost in packs.values())
     measuring_s = sum((cost["evaluation_s"] or 0.0) * (cost["n_trials_in_pack"] or 0.0) for cost in packs.values())
     slot_s = n_slots * wall_s
-    in_packs_s = [
-        seconds(min(row.started_at for row in members), max(row.finished_at for row in members))
-        for members in ([row for row in rows if row.pack_id == pack_id] for pack_id in packs)
-    ]
+    members = [[row for row in rows if row.pack_id == pack_id] for pack_id in packs]
+    starts = [min(row.started_at for row in each) for each in members]
+    in_packs_s = sum(
+        seconds(start, max(row.finished_at for row in each)) for start, each in zip(starts, members, strict=True)
+    )
+    before_s = sum(seconds(begun, start) for start in sorted(starts)[:n_slots])
     return {
         "wall_s": round(wall_s, 1),
         "n_slots": n_slots,
@@ -132,7 +134,9 @@ def share(folder: RunFolder, n_slots: int) -> Result:
         "training": round((work_s - measuring_s) / slot_s, 4),
         "measuring": round(measuring_s / slot_s, 4),
         "neither": round(1 - work_s / slot_s, 4),
-        "of it, in packs": round((sum(in_packs_s) - work_s) / slot_s, 4),
+        "of it, before packs": round(before_s / slot_s, 4),
+        "of it, in packs": round((in_packs_s - work_s) / slot_s, 4),
+        "of it, between packs and after": round(1 - (before_s + in_packs_s) / slot_s, 4),
     }
 
 

@@ -5,8 +5,11 @@ line to launch sweeps with.
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -80,6 +83,7 @@ class Bench:
         self.runs = folder / "runs"
         self.sweep = folder / "tiny.yaml"
         self.sweep.write_text(SWEEP)
+        self._started: list[subprocess.Popen[str]] = []
 
     def arguments(self, *more: str, sweep: Path | None = None) -> list[str]:
         """What comes after `orchestrator.launch`."""
@@ -95,16 +99,29 @@ class Bench:
         return kept | {"SAE_FRONTIER_CACHE": str(self.folder / "cache"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
     def start(self, *more: str, sweep: Path | None = None) -> "subprocess.Popen[str]":
-        """The command as its own process, in a session of its own: a signal to its group is a Ctrl-C."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.launch", *self.arguments(*more, sweep=sweep)],
+        """The launch as its own process."""
+        return self.started("orchestrator.launch", *self.arguments(*more, sweep=sweep))
+
+    def started(self, module: str, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+        """A command as its own process, in a session of its own: a signal to its group is a Ctrl-C."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment() | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        """Kill what a failed test left running, so that it disturbs no other."""
+        for process in self._started:
+            with process:  # closes its pipes
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def run(self, *more: str, sweep: Path | None = None) -> "Ran":
         """The command to its end."""
@@ -139,6 +156,15 @@ def finished(process: "subprocess.Popen[str]", *, timeout_s: float = 300) -> Ran
     finally:
         process.kill()
     return Ran(process.returncode, out, err)
+
+
+def wait_until(process: "subprocess.Popen[str]", condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
+    """Until it holds; fails where the process ends before."""
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, finished(process)
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
 
 
 def science(folder: Path) -> dict[str, object]:

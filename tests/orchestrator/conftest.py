@@ -1,5 +1,6 @@
 """A bench to launch sweeps on, made of one model and one text for all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, tiny_model: Path, tiny_text: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, tiny_model: Path, tiny_text: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Its environment is that of this process too."""
     made = Bench(tmp_path, tiny_model, tiny_text)
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SAE_FRONTIER_CACHE", str(tmp_path / "cache"))
-    return made
+    yield made
+    made.end_all()

@@ -22,7 +22,7 @@ from orchestrator.folder.records import PackState, RowStatus, SweepState
 from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.held import forget
 from orchestrator.packs.jobs import PackJob, PackOutcome
-from tests.tiny import ROOT, Bench, finished, save_text, science
+from tests.tiny import ROOT, Bench, finished, save_text, science, wait_until
 
 HEAVY = ("torch", "ray", "mlflow", "transformers", "datasets", "pyarrow", "matplotlib", "numpy", "pydantic")
 
@@ -366,19 +366,9 @@ def test_a_bug_is_a_short_message_with_the_place_of_its_traceback(bench: Bench, 
 LONG = ("--plain", "--set", "train.tokens=6_000_000", "--set", "logging.eval_every_tokens=end")
 
 
-def wait_until(process: "subprocess.Popen[str]", condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
-    """Until it holds, or the process ends."""
-    start = time.monotonic()
-    while not condition():
-        assert process.poll() is None, finished(process)
-        assert time.monotonic() - start < timeout_s
-        time.sleep(0.1)
-
-
 def trains(bench: Bench) -> bool:
     """Whether some pack has done a few steps."""
-    folders = bench.run_folders if bench.runs.exists() else []
-    statuses = [json.loads(path.read_text()) for folder in folders for path in folder.glob("packs/*/status.json")]
+    statuses = [json.loads(path.read_text()) for path in bench.runs.glob("*/packs/*/status.json")]
     return any(status["state"] == "running" and status["step"] > 5 for status in statuses)
 
 
@@ -429,7 +419,7 @@ def test_ctrl_c_on_ray_keeps_what_is_done_and_the_same_command_does_the_rest(ben
     # Four packs on two slots or fewer: when the first are done, others train.
     options = ("--plain", "--no-tracking", "--slots", "4", "--set", "train.tokens=48_000")
     process = bench.start(*options)
-    wait_until(process, lambda: bool(bench.runs.exists() and rows_of(bench)) and trains(bench))
+    wait_until(process, lambda: bool(bench.run_folders and rows_of(bench)) and trains(bench))
     children = children_of(process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
     ran = finished(process)

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from orchestrator.folder.records import RowStatus
 from orchestrator.folder.run_folder import RunFolder
 from tests.orchestrator.forked import launched
 from tests.orchestrator.test_killed import everything
-from tests.tiny import Bench, finished
+from tests.tiny import Bench, finished, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +43,6 @@ def twin(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_text: 
 def furthest(bench: Bench) -> int:
     """Step of the newest checkpoint of any pack."""
     return max((int(path.name) for path in bench.runs.glob("*/packs/*/checkpoints/[0-9]*")), default=0)
-
-
-def wait_until(process: "subprocess.Popen[str]", condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, finished(process)
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 def check_like(bench: Bench, twin: dict[str, object]) -> RunFolder:

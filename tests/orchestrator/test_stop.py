@@ -19,7 +19,7 @@ from orchestrator.folder.run_folder import RunFolder
 from orchestrator.packs.jobs import stop_file
 from orchestrator.running.stopping import StopNow, StopRequest, signals_handled
 from tests.orchestrator.made_run import GONE, made_run
-from tests.tiny import ROOT, Bench, finished
+from tests.tiny import ROOT, Bench, finished, wait_until
 
 LAUNCHER = """
 import sys, time
@@ -149,11 +149,7 @@ def test_a_running_sweep_is_stopped_from_another_process_and_gone_on_with(bench:
         statuses = [json.loads(path.read_text()) for path in bench.runs.glob("*/packs/*/status.json")]
         return any(status["state"] == "running" and status["step"] > 5 for status in statuses)
 
-    start_s = time.monotonic()
-    while not trains():
-        assert process.poll() is None, finished(process)
-        assert time.monotonic() - start_s < 120
-        time.sleep(0.1)
+    wait_until(process, trains)
     shown = CliRunner().invoke(app, ["status", "tiny", "--runs", str(bench.runs)])
     assert f"running (process {process.pid} on this machine since " in shown.stdout
     ran = CliRunner().invoke(app, ["stop", "tiny", "--runs", str(bench.runs)])
