@@ -1,8 +1,11 @@
-"""What a process holds while it trains: the frozen model, the token rows, and the device, each got once."""
+"""What a process holds while it trains: the frozen model, the token rows, and the device, each got once; and how much
+memory that is."""
 
 import gc
+import re
 import resource
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,9 +13,12 @@ import torch
 
 from trainer.config import DataConfig, ModelConfig
 from trainer.data import Rows, prepare_rows
+from trainer.memory import hand_back_freed_memory
 from trainer.models import FrozenModel, load_model
 
-"""By `train.compute_dtype`."""
+PROCESS = Path("/proc/self")
+FORGET_PEAK = "5"
+"""What Linux wants to read in `clear_refs` (proc(5))."""
 
 
 @lru_cache(maxsize=1)
@@ -44,9 +50,24 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def tidy_memory(device: torch.device) -> None:
+    """Let go of what the work before left, and count the peak from here on, where the system can."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    hand_back_freed_memory()
+    with suppress(OSError):
+        (PROCESS / "clear_refs").write_text(FORGET_PEAK)
+
+
 def peak_memory_bytes(device: torch.device) -> float:
-    """Of the device on a GPU, of this process on the CPU."""
+    """Of the device on a GPU, of this process on the CPU: since `tidy_memory`, where the system can tell."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError):
+        if found := re.search(r"^VmHWM:\s*(\d+) kB$", (PROCESS / "status").read_text(), re.MULTILINE):
+            return float(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)

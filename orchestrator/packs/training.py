@@ -21,7 +21,7 @@ from orchestrator.packs.checkpoints import Pace
 from orchestrator.packs.early import EarlyStops
 from orchestrator.packs.elements import Words
 from orchestrator.packs.fence import Fence
-from orchestrator.packs.held import held_model, held_rows, peak_memory_bytes
+from orchestrator.packs.held import held_model, held_rows, peak_memory_bytes, tidy_memory
 from orchestrator.packs.jobs import PackJob
 from orchestrator.packs.patience import check_room
 from orchestrator.packs.recorder import PackRecorder
@@ -57,10 +57,9 @@ class Attempt:
     def run(self) -> None:
         """Train what is left, and write a row for each trial. Raises Stopped, Fenced, and what goes wrong."""
         keep_freed_memory()
+        tidy_memory(self.device)
         torch.set_num_threads(self.job.n_threads)
         pack, manifest = self._pack()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
         saver = _Saver(self, pack, manifest)
         for trial_id, why in saver.failed.items():
             self.recorder.failed(trial_id, why)

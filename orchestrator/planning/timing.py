@@ -19,7 +19,7 @@ from statistics import median
 import psutil
 import torch
 
-from orchestrator.packs.held import device_for, held_model, held_rows, peak_memory_bytes
+from orchestrator.packs.held import device_for, held_model, held_rows, peak_memory_bytes, tidy_memory
 from orchestrator.planning.timed import Timed, TimingJob, TimingTask
 from orchestrator.planning.work import TYPICAL_L0
 from trainer.clean import clean_run
@@ -55,6 +55,7 @@ def timings(job: TimingJob) -> Iterator[Timed]:
         rows = held_rows(first.data, first.model, model.d_vocab, job.cache)  # pyright: ignore[reportArgumentType]
         if start_s is None:
             start_s = time.process_time() if one_cpu_thread(device) else time.time() - psutil.Process().create_time()
+        tidy_memory(device)
         yield timed(task, model=model, rows=rows, start_s=start_s)
 
 

@@ -28,8 +28,9 @@ def rates_from(found: Sequence[Timed], tasks: Sequence[TimingTask], costing: Cos
                 continue
             work, seconds = each[phase]
             factors.setdefault(factor_name(timed.kind, phase), []).append(seconds / rates.seconds(work))
-    needed = max(
-        pack_bytes(
+    base = max(
+        timed.peak_bytes
+        - pack_bytes(
             [Bank(by_kind[timed.kind].trials[0], timed.n_saes)],
             shape,
             device=device,
@@ -38,7 +39,6 @@ def rates_from(found: Sequence[Timed], tasks: Sequence[TimingTask], costing: Cos
         )
         for timed in found
     )
-    base = max(timed.peak_bytes for timed in found) - needed
     return rates.model_copy(
         update={
             "factors": {name: sum(values) / len(values) for name, values in factors.items()},

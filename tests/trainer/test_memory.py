@@ -35,3 +35,4 @@ def test_freed_arrays_are_used_again() -> None:
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not memory.keep_freed_memory()
+    assert not memory.hand_back_freed_memory()
