@@ -1,13 +1,14 @@
 """Metrics of every SAE of a pack over one fixed evaluation set; the clean pass runs once per batch."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import linear
 
 from trainer.clean import Capture, CleanRun, clean_run, run_above
 from trainer.data import Rows
@@ -32,8 +33,8 @@ class Prepared(NamedTuple):
 
     input_means: dict[int, Tensor]
     """By layer: mean over the evaluation set of the input of that block, float64."""
-    ablated_log_p: dict[int, Float[Tensor, "pos vocab"]]
-    """By layer: log-probabilities when the residual stream there is zero; the same for every row."""
+    ce_ablated: dict[int, Float[Tensor, " n_rows"]]
+    """By layer: cross-entropy of each row when the residual stream there is zero, in nats per token."""
 
 
 @torch.no_grad()
@@ -52,7 +53,9 @@ def prepare(model: FrozenModel, rows: Rows, *, layers: set[int], batch_rows: int
         zeros = torch.zeros(1, rows.context, model.d_model, dtype=model.residual_dtype, device=model.device)
         normed = run_above(model, zeros, layer=layer, keep=(), output=True).normed
         assert normed is not None
-        ablated[layer] = _log_p(normed[0], model.unembedding)
+        log_p = _log_p(normed[0], model.unembedding)  # the same for every row
+        said = [_nats(log_p, tokens.to(model.device)[:, 1:]) for tokens in rows.eval_batches(batch_rows)]
+        ablated[layer] = torch.cat(said) / (rows.context - 1)
     return Prepared({layer: total / n_tokens for layer, total in totals.items()}, ablated)
 
 
@@ -78,7 +81,15 @@ def evaluate(
         tokens = tokens.to(model.device)
         clean = clean_run(model, tokens, capture)
         for index, (spec, state) in enumerate(zip(specs, states, strict=True)):
-            batch = _bank_batch(spec, state, clean=clean, tokens=tokens, model=model, prepared=prepared)
+            batch = _bank_batch(
+                spec,
+                state,
+                clean=clean,
+                tokens=tokens,
+                model=model,
+                input_mean=prepared.input_means[spec.layer],
+                ce_ablated=prepared.ce_ablated[spec.layer][number * batch_rows :][: len(tokens)],
+            )
             totals[index] = add(totals[index], batch_sums(batch))
             if collectors:
                 collectors[index].add(batch.sae_input, first_row=number * batch_rows)
@@ -138,7 +149,8 @@ def _bank_batch(
     clean: CleanRun,
     tokens: Int[Tensor, "batch pos"],
     model: FrozenModel,
-    prepared: Prepared,
+    input_mean: Float[Tensor, " d_model"],
+    ce_ablated: Float[Tensor, " batch"],
 ) -> EvalBatch:
     n_rows = tokens.shape[0]
     bank = state.bank
@@ -169,16 +181,15 @@ def _bank_batch(
         unembedding=model.unembedding,
         tokens=tokens,
     )
-    ablated = repeat(prepared.ablated_log_p[spec.layer], "pos vocab -> batch pos vocab", batch=n_rows)
     return EvalBatch(
         sae_input=x,
         sae_output=sae_output,
-        input_mean=prepared.input_means[spec.layer],
+        input_mean=input_mean,
         l0=out.l0,
         later_squares=torch.stack(later, dim=-1) if later else x.new_zeros(bank.n_saes, 0),
         ce_clean=ce_clean,
         ce_sae=ce_sae,
-        ce_ablated=_cross_entropy(ablated, tokens),
+        ce_ablated=ce_ablated,
         kl=kl,
     )
 
@@ -192,35 +203,37 @@ def output_losses(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "n_saes batch"], Float[Tensor, "n_saes batch"]]:
     """Per row, in nats per token: clean cross-entropy, cross-entropy with each SAE, KL(clean || SAE).
 
-    Row by row and SAE by SAE, so that memory holds the logits of a few rows at a time.
+    A few positions of a row and a few SAEs at a time: memory holds `chunk_elements` logits of a kind, not a row's.
     """
     n_saes, n_rows, n_pos, _ = sae.shape
-    at_once = max(1, chunk_elements(sae.device) // (n_pos * unembedding.weight.shape[0]))
-    ce_clean, ce_sae, kl = [], [], []
+    chunk, d_vocab = chunk_elements(sae.device), unembedding.weight.shape[0]
+    pos_at_once = min(n_pos, max(1, chunk // d_vocab))
+    saes_at_once = max(1, chunk // (pos_at_once * d_vocab))
+    zeros = functools.partial(torch.zeros, dtype=torch.promote_types(sae.dtype, torch.float32), device=sae.device)
+    ce_clean, ce_sae, kl = zeros(n_rows), zeros(n_saes, n_rows), zeros(n_saes, n_rows)
     for row in range(n_rows):
-        clean_log_p = _log_p(clean[row], unembedding)
-        clean_p = clean_log_p.exp()
-        negative_entropy = (clean_p * clean_log_p).sum()
-        ce_clean.append(_cross_entropy(clean_log_p[None], tokens[row : row + 1])[0])
-        for start in range(0, n_saes, at_once):
-            log_p = _log_p(sae[start : start + at_once, row], unembedding)
-            ce_sae.append(_cross_entropy(log_p, repeat(tokens[row], "pos -> s pos", s=log_p.shape[0])))
-            kl.append((negative_entropy - torch.einsum("tv,stv->s", clean_p, log_p)) / n_pos)
-    return (
-        torch.stack(ce_clean),
-        rearrange(torch.cat(ce_sae), "(batch n_saes) -> n_saes batch", batch=n_rows),
-        rearrange(torch.cat(kl), "(batch n_saes) -> n_saes batch", batch=n_rows),
-    )
+        for start in range(0, n_pos, pos_at_once):
+            here = slice(start, start + pos_at_once)
+            predicted = tokens[row, start + 1 : start + 1 + pos_at_once]
+            clean_log_p = _log_p(clean[row, here], unembedding)
+            ce_clean[row] += _nats(clean_log_p, predicted) / (n_pos - 1)
+            clean_p = clean_log_p.exp()
+            negative_entropy = clean_log_p.mul_(clean_p).sum()
+            for first in range(0, n_saes, saes_at_once):
+                some = slice(first, first + saes_at_once)
+                log_p = _log_p(sae[some, row, here], unembedding)
+                ce_sae[some, row] += _nats(log_p, predicted) / (n_pos - 1)
+                kl[some, row] += (negative_entropy - torch.einsum("tv,stv->s", clean_p, log_p)) / n_pos
+    return ce_clean, ce_sae, kl
 
 
 def _log_p(normed: Float[Tensor, "... d_model"], unembedding: Linear) -> Float[Tensor, "... vocab"]:
-    logits = functional.linear(normed, unembedding.weight, unembedding.bias)
+    logits = linear(normed, unembedding.weight, unembedding.bias)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
-def _cross_entropy(
-    log_p: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
-) -> Float[Tensor, " batch"]:
-    """Mean nats per predicted token of each row: position t predicts token t + 1."""
-    predicted = log_p[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
-    return -predicted.mean(-1)
+def _nats(log_p: Float[Tensor, "*saes pos vocab"], predicted: Int[Tensor, "*rows next"]) -> Float[Tensor, "*any"]:
+    """Minus the sum of the `log_p` of the tokens that come next, of which the last position of a row has none: for each
+    SAE on one row, or for each row."""
+    at = torch.arange(predicted.shape[-1], device=predicted.device)
+    return -log_p[..., at, predicted].sum(-1)

@@ -16,6 +16,8 @@ from trainer.config import TrialConfig
 LOGIT_CHUNK: dict[Device, int] = {"cpu": 2**22, "gpu": 2**26}
 """Logits held at a time, in numbers (`trainer.losses.terms.chunk_elements`)."""
 LOGIT_ARRAYS = 4
+ABLATED_ARRAYS = 2
+"""Of a row's positions by the vocabulary, while the zeroed residual stream of a layer is measured."""
 STATE_COPIES: dict[Device, float] = {"cpu": 6.5, "gpu": 3.0}
 """How often an SAE's numbers are held while it trains: parameters and two moments; on a CPU also what making them and
 freed arrays leave with the process (measured)."""
@@ -72,8 +74,8 @@ def shared_bytes(banks: Sequence[Bank], shape: Shape, *, device: Device, rows: i
         later = range(bank.trial.layer, n_clean_blocks(bank.trial, shape))
         layers |= {bank.trial.layer, *(later if bank.trial.loss.weights.downstream > 0 else ())}
     kept = trial.train.batch_rows * context * (len(layers) + 1) * shape.d_model
-    now = rows * context * ((shape.n_layers + 5) * shape.d_model + 2 * shape.d_mlp + shape.d_vocab)
-    ablated = len({bank.trial.layer for bank in banks}) * context * shape.d_vocab
+    now = rows * context * ((shape.n_layers + 5) * shape.d_model + 2 * shape.d_mlp)
+    ablated = ABLATED_ARRAYS * context * shape.d_vocab
     all_logits = rows * context * max(bank.n_saes for bank in banks) * shape.d_vocab
     logits = LOGIT_ARRAYS * min(LOGIT_CHUNK[device], all_logits)
     return float(size * (shape.n_parameters + kept + now + logits) + FLOAT_BYTES * ablated)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.planning.pack_memory import (
+    ABLATED_ARRAYS,
     LATENT_ARRAYS,
     LOGIT_ARRAYS,
     LOGIT_CHUNK,
@@ -64,8 +65,8 @@ def test_the_bytes_of_one_small_e2e_sae_are_these() -> None:
 def test_the_bytes_that_a_small_pack_shares_are_these() -> None:
     # weights: 2 blocks of 4 * 16 + 2 * 4 * 16, and 18 rows of embeddings; 24 tokens
     weights = 2 * (4 * 16 + 2 * 4 * 16) + 18 * 4
-    kept, running = 24 * 2 * 4, 24 * (7 * 4 + 2 * 16 + 10)
-    logits, ablated = LOGIT_ARRAYS * 24 * 2 * 10, 8 * 10
+    kept, running = 24 * 2 * 4, 24 * (7 * 4 + 2 * 16)
+    logits, ablated = LOGIT_ARRAYS * 24 * 2 * 10, ABLATED_ARRAYS * 8 * 10
     assert shared_bytes([Bank(trial(), 2)], SMALL, device="cpu", rows=3) == 4 * (
         weights + kept + running + logits + ablated
     )

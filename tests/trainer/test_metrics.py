@@ -151,7 +151,7 @@ def test_an_identity_sae_costs_the_model_nothing(model: FrozenModel, rows: Rows)
 
 
 def test_an_evaluation_equals_transformers_own_losses_and_does_not_depend_on_its_batches(
-    model: FrozenModel, hf_model: GPT2LMHeadModel, rows: Rows
+    model: FrozenModel, hf_model: GPT2LMHeadModel, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = make_trial(LocalLoss(sparsity_coeff=1.0))
     (spec,) = bank_specs((trial,), n_layers=N_LAYERS)
@@ -165,13 +165,17 @@ def test_an_evaluation_equals_transformers_own_losses_and_does_not_depend_on_its
     spliced = hf_model(tokens, output_hidden_states=True)
     handle.remove()
 
-    for batch_rows in (1, 2, 5):
+    log_p, clean_log_p = spliced.logits.log_softmax(-1), clean.logits.log_softmax(-1)
+    kl = functional.kl_div(log_p.flatten(0, 1), clean_log_p.flatten(0, 1), log_target=True, reduction="batchmean")
+    for batch_rows, n_logits in ((1, 2**22), (2, 3 * VOCAB), (5, 1)):
+        monkeypatch.setattr("trainer.evaluate.chunk_elements", lambda _, n_logits=n_logits: n_logits)
         prepared = prepare(model, rows, layers={1}, batch_rows=batch_rows)
         ((values,),) = evaluate(
             [spec], [BankState.initial(bank)], model=model, rows=rows, prepared=prepared, batch_rows=batch_rows
         )
         assert values["ce_loss_with_sae"] == pytest.approx(next_token_loss(spliced.logits, tokens), abs=1e-12)
         assert values["ce_loss_without_sae"] == pytest.approx(next_token_loss(clean.logits, tokens), abs=1e-12)
+        assert values["kl_div_with_sae"] == pytest.approx(kl.item(), abs=1e-12)
         assert values["l0"] == pytest.approx((c > 0).double().sum(-1).mean().item(), abs=1e-10)
         assert values["mse"] == pytest.approx(functional.mse_loss(a_hat, a).item(), abs=1e-12)
         later = functional.mse_loss(spliced.hidden_states[2], clean.hidden_states[2]).item()

@@ -10,6 +10,7 @@ from trainer.clean import Capture, clean_run
 from trainer.data import Rows
 from trainer.export.trained import TrainedSAE
 from trainer.models import FrozenModel
+from trainer.sae.counting import count_positive
 
 MOST_LATENTS = 2**22
 """Latents in memory at a time."""
@@ -39,6 +40,6 @@ def firing_frequencies(
         residuals = clean_run(model, tokens, capture).residuals
         for sae, count in zip(saes, counts, strict=True):
             x = residuals[sae.layer].flatten(0, 1).to(sae.w_enc.device, sae.w_enc.dtype)
-            count += (sae.encode(x) > 0).sum(0)
+            count += count_positive(sae.encode(x)[None]).per_element[0]
         heard(min(start + batch_rows, n_rows) * rows.context, n_rows * rows.context)
     return [count.cpu().double() / (n_rows * rows.context) for count in counts]

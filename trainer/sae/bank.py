@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from trainer.config import SAEConfig
+from trainer.sae.counting import count_positive
 from trainer.sae.init import initial_parameters
 from trainer.sae.types import BankOutput
 from trainer.sae.weights import SAEWeights
@@ -83,7 +84,7 @@ def encode(
     weights = rearrange(bank.w_enc, "n_saes d_sae d_model -> (n_saes d_sae) d_model")
     products = functional.linear(x.to(compute_dtype), weights.to(compute_dtype)).to(bank.w_enc.dtype)
     per_sae = rearrange(products, "tokens (n_saes d_sae) -> n_saes tokens d_sae", n_saes=bank.n_saes)
-    return functional.relu(per_sae + bank.b_enc[:, None])
+    return functional.relu(per_sae + bank.b_enc[:, None], inplace=True)
 
 
 def decode(
@@ -99,13 +100,13 @@ def dense_forward(
 ) -> BankOutput:
     """Every SAE of the bank on the same activations. With `p` other than 1, `l1` is the mean p-norm instead."""
     latents = encode(bank, x, compute_dtype=compute_dtype)
-    fired = latents.detach() > 0
+    positive = count_positive(latents)
     norms = latents.sum(-1) if p == 1.0 else p_norm(latents, p=p)
     return BankOutput(
         output=decode(bank, latents, compute_dtype=compute_dtype),
         l1=norms.mean(-1),
-        l0=reduce(fired, "n_saes tokens d_sae -> n_saes tokens", "sum").to(x.dtype).mean(-1),
-        firing_counts=reduce(fired, "n_saes tokens d_sae -> n_saes d_sae", "sum"),
+        l0=positive.per_token.to(x.dtype).mean(-1),
+        firing_counts=positive.per_element,
     )
 
 
