@@ -34,7 +34,8 @@ SOURCES = {
 
 BFLOAT16 = "compare_e2e_sae_bfloat16"
 """Our products in bfloat16 against e2e_sae, which has float32 alone."""
-NAMES = (*dict.fromkeys(SOURCES.values()), BFLOAT16, "growth")
+SAME = "same_frontier"
+NAMES = (*dict.fromkeys(SOURCES.values()), BFLOAT16, "growth", SAME)
 
 
 def load(folder: Path = RESULTS) -> Records:
@@ -83,6 +84,23 @@ def bfloat16_table(records: Records) -> str:
     return "\n".join(lines)
 
 
+def same_frontier_table(records: Records) -> str:
+    """How far apart two ways of training one setting come out, by metric: half the pairs, and all, at most so far."""
+    if SAME not in records:
+        return "Not taken."
+    found = records[SAME]
+    metrics = list(found["two seeds"])
+    lines = [f"| | {' | '.join(metrics)} |", "|---" * (1 + len(metrics)) + "|"]
+    for key, label in (
+        ("plain", "default and plain path"),
+        ("bfloat16", "float32 and bfloat16"),
+        ("two seeds", "two seeds"),
+    ):
+        cells = [f"{found[key][name]['median']:.2%} (at most {found[key][name]['max']:.1%})" for name in metrics]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def floor_table(records: Records) -> str:
     """Share of the floor, and what the floor is made of."""
     lines = [
@@ -123,7 +141,7 @@ def machine_table(records: Records) -> str:
         where = f"{about['processor']}, {about['cores']} cores, {about['device']}, torch {about['torch']}"
         words = record["command"].split()
         options = [word for word, before in zip(words[3:], words[2:], strict=False) if "--out" not in (word, before)]
-        on.setdefault(where, []).append(f"| {name} | {' '.join(options) or '-'} | {about['load_at_start']} |")
+        on.setdefault(where, []).append(f"| {name} | {' '.join(options) or '-'} | {about.get('load_at_start', '-')} |")
     head = "| result | options | load at the start |\n|---|---|---|"
     return "\n\n".join(f"{where}:\n\n{head}\n" + "\n".join(lines) for where, lines in on.items())
 
@@ -134,6 +152,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "speed-bfloat16": bfloat16_table,
     "floor": floor_table,
     "memory": memory_table,
+    "same-frontier": same_frontier_table,
     "machines": machine_table,
 }
 

@@ -8,7 +8,6 @@ laid beside how far two seeds of one setting are apart, which is the noise that 
 import argparse
 import itertools
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from benchmarks.machine import machine, without_paths
 from orchestrator.folder.records import Row
 from orchestrator.folder.run_folder import RunFolder
 
@@ -92,7 +90,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--tokens", type=int, default=200_000, help="per trial")
     arguments = parser.parse_args()
-    result = measure(arguments.tokens) | {"machine": platform.platform(), "torch": torch.__version__}
+    command = " ".join(["python -m benchmarks.same_frontier", *without_paths(sys.argv[1:])])
+    began = {"command": command, "machine": machine("cpu")}
+    result = began | measure(arguments.tokens)
     text = json.dumps(result, indent=2)
     if arguments.out:
         arguments.out.write_text(text + "\n", "utf-8")
